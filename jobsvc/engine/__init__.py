@@ -1,0 +1,1 @@
+"""Carries out one run: no Django, no database, no account."""

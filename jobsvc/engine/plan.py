@@ -1,0 +1,188 @@
+"""What the engine is told: everything one run needs, frozen, and nothing about who asked.
+
+A plan is made by the service (``jobsvc.runs.plan``), handed to the run's own supervisor
+process as JSON over a pipe, and never stored: it holds secrets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class StepKind(StrEnum):
+    """What a step of a run does. The first three are the service's own."""
+
+    CLONE = "clone"
+    PROFILE = "profile"
+    DEPS = "deps"
+    FRESHNESS = "freshness"
+    COMMAND = "command"
+    DOCS = "docs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """One step, in the order and with the name that clients read.
+
+    Attributes:
+        index: from 1, no gaps.
+        command: the dbt command as typed (``dbt build --select a``); empty for clone and profile.
+        blocking: a failure of this step ends the run; freshness and docs ticks do not block.
+        timeout_seconds: 0 means no limit of its own.
+    """
+
+    index: int
+    name: str
+    kind: StepKind
+    command: str = ""
+    blocking: bool = True
+    timeout_seconds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckoutPlan:
+    """Which commit of which repository.
+
+    Attributes:
+        url: ``https://``, ``ssh://`` or scp-like; ``file://`` only below ``local_roots``.
+        ref: a branch or a tag; empty means the remote's default branch.
+        sha: 40 hex digits; when given it wins over ``ref`` and nothing else is checked out.
+        subdirectory: of the dbt project inside the repository, ``/``-separated; empty is the root.
+        username, password: for https, sent as a header that never stands in a URL or on disk.
+        private_key: OpenSSH text, for ssh; written to a file only the engine can read.
+        local_roots: directories whose repositories may be cloned by ``file://``.
+        timeout_seconds: for the whole checkout.
+        max_bytes: of the checkout on disk; 0 means no limit.
+    """
+
+    url: str
+    ref: str = ""
+    sha: str = ""
+    subdirectory: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    local_roots: tuple[str, ...] = ()
+    timeout_seconds: int = 300
+    max_bytes: int = 2 * 1024**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfilePlan:
+    """The one profile of a run, with one output.
+
+    Attributes:
+        connection_name: shown in the step's name.
+        target_name: the output's key, and ``target.name`` in Jinja.
+        output: the output's fields; a secret stands there as an ``env_var`` expression.
+        secrets: environment variable name to value, for the expressions in ``output``.
+    """
+
+    connection_name: str
+    target_name: str
+    output: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolchainPlan:
+    """How to start the dbt of a run.
+
+    Attributes:
+        version: as installed, e.g. ``1.11.16``.
+        executable: absolute path of the ``dbt`` command of an environment of its own.
+        read_only: directories that it needs to read besides the system's own.
+    """
+
+    version: str
+    executable: str
+    read_only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxPlan:
+    """What confines the children of a run (layers 0 to 4; see jobsvc.engine.sandbox).
+
+    Attributes:
+        need: layers that must hold, such as ``landlock:4``, ``seccomp``, ``uid``; if one is
+            missing the run ends with a sentence instead of running on.
+        ports: TCP ports the dbt child may connect to.
+        read_only, read_write: paths beyond those of the workspace and the toolchain.
+        uid: the user id the children run as, or None to keep the worker's.
+        rlimits: ``RLIMIT_…`` name to value.
+    """
+
+    need: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (22, 80, 443)
+    read_only: tuple[str, ...] = ()
+    read_write: tuple[str, ...] = ()
+    uid: int | None = None
+    rlimits: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """All a run needs.
+
+    Attributes:
+        workspaces: the directory under which the run gets one of its own.
+        attempt: makes the workspace's name unique, so that none is ever reused.
+        environment: ``DBT_…`` variables for the dbt child, secret ones included.
+        secrets: values to be masked in everything that leaves the run.
+        timeout_seconds: for the run's execution; 0 means no limit.
+        stop_grace_seconds: seconds from SIGINT to SIGTERM when a step is stopped.
+        log_limit_bytes: what is kept of one step's console log, from its start.
+    """
+
+    run_id: int
+    attempt: int
+    workspaces: str
+    checkout: CheckoutPlan
+    profile: ProfilePlan
+    toolchain: ToolchainPlan
+    sandbox: SandboxPlan
+    steps: tuple[StepPlan, ...]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    timeout_seconds: int = 0
+    stop_grace_seconds: int = 10
+    log_limit_bytes: int = 20 * 1024**2
+
+    def to_json(self) -> str:
+        """This plan on one line, secrets included: only ever written to the supervisor's pipe."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> RunPlan:
+        """The plan that ``to_json`` wrote."""
+        raw = json.loads(text)
+        return cls(
+            **{
+                **raw,
+                "checkout": CheckoutPlan(
+                    **{**raw["checkout"], "local_roots": tuple(raw["checkout"]["local_roots"])}
+                ),
+                "profile": ProfilePlan(**raw["profile"]),
+                "toolchain": ToolchainPlan(
+                    **{**raw["toolchain"], "read_only": tuple(raw["toolchain"]["read_only"])}
+                ),
+                "sandbox": SandboxPlan(
+                    **{
+                        **raw["sandbox"],
+                        **{
+                            name: tuple(raw["sandbox"][name])
+                            for name in ("need", "ports", "read_only", "read_write")
+                        },
+                    }
+                ),
+                "steps": tuple(
+                    StepPlan(**{**step, "kind": StepKind(step["kind"])}) for step in raw["steps"]
+                ),
+                "secrets": tuple(raw["secrets"]),
+            }
+        )

@@ -1,0 +1,110 @@
+"""What the engine asks of its host, and what it tells it: two small protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from jobsvc.engine.plan import ToolchainPlan
+
+
+class Stream(StrEnum):
+    """Which of a step's two logs a piece of text belongs to."""
+
+    CONSOLE = "console"
+    DEBUG = "debug"
+
+
+class Ending(StrEnum):
+    """How a step, or a whole run, ended."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    STOPPED = "stopped"  # because the host asked for it
+    TIMED_OUT = "timed_out"
+    SKIPPED = "skipped"  # steps only: an earlier one ended the run
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectedFile:
+    """A file that a step left, already scrubbed and out of the reach of the run's children.
+
+    Attributes:
+        path: relative to the step's target directory, ``/``-separated (``manifest.json``).
+        file: where the engine put its copy; gone once the run has ended.
+        size: in bytes.
+    """
+
+    path: str
+    file: Path
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEnd:
+    """What one step came to.
+
+    Attributes:
+        exit_code: of its process; None where none was started.
+        message: a sentence for people; names the failed nodes where dbt named them.
+    """
+
+    index: int
+    ending: Ending
+    exit_code: int | None = None
+    message: str = ""
+    artifacts: Sequence[CollectedFile] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the whole run came to. ``message`` is shown to people as it is; empty on success."""
+
+    ending: Ending
+    message: str = ""
+
+
+class Recorder(Protocol):
+    """What a run says of itself while it goes on. Called in one thread, in order."""
+
+    def workspace_ready(self, *, git_sha: str, git_branch: str) -> None:
+        """The commit is checked out and the profile written: the steps proper begin."""
+
+    def isolated(self, layers: Mapping[str, int | bool]) -> None:
+        """Which layers of isolation the children of this run really have."""
+
+    def step_started(self, index: int) -> None:
+        """Step ``index`` has begun."""
+
+    def output(self, index: int, stream: Stream, text: str) -> None:
+        """More of a step's log, already redacted; pieces come in order and are never repeated."""
+
+    def step_ended(self, end: StepEnd) -> None:
+        """A step is over and its files are collected."""
+
+    def should_stop(self) -> bool:
+        """Asked at least every second. True once the run is to be stopped.
+
+        Also the host's heartbeat: it may write that the run is alive.
+
+        Raises:
+            LeaseLost: the run is no longer this worker's; stop it and say nothing more.
+        """
+
+
+class LeaseLost(Exception):
+    """Another owner, or the watchdog, has this run now."""
+
+
+class Toolchain(Protocol):
+    """How dbt versions become something that can be started."""
+
+    def resolve(self, version: str, adapters: Sequence[str]) -> ToolchainPlan:
+        """The installed dbt that ``version`` names (``1.11.16``, ``1.11.x``, ``latest``).
+
+        Raises:
+            VersionUnavailable: none is installed, or it lacks an adapter.
+        """

@@ -10,7 +10,6 @@ import re
 
 from jobsvc.engine import dbt_options
 
-SECRET_NAMES_BEGIN = "DBT_ENV_SECRET"  # dbt's own rule, without a last underscore
 LONGEST_NAME = 255
 
 # Set by the service for every run, or kept by dbt for itself.
@@ -80,7 +79,7 @@ def check_variable_name(name: str) -> None:
 
 def is_secret_name(name: str) -> bool:
     """Whether dbt, and so this service, keeps the value of this variable secret."""
-    return name.startswith(SECRET_NAMES_BEGIN)
+    return name.startswith("DBT_ENV_SECRET")  # dbt's own rule: no underscore at the end
 
 
 def check_ref(ref: str) -> None:

@@ -67,7 +67,9 @@ SYSTEM_READ_ONLY = (
     "/proc/self",
     "/proc/cpuinfo",
     "/proc/meminfo",
+    "/proc/sys/vm/overcommit_memory",
     "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",  # DuckDB 2.0 dies where it sees limits and may not read them
 )
 SYSTEM_READ_WRITE = ("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero")
 

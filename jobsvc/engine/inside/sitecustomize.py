@@ -20,8 +20,10 @@ class SemLock:
     SEM_VALUE_MAX = 2**31 - 1
     handle = 0
 
-    def __init__(self, kind: int, value: int, maxvalue: int, name: str, _unlink: bool) -> None:
-        self.kind, self.maxvalue, self.name = kind, maxvalue, name
+    name = None  # so that nothing is registered to be unlinked later
+
+    def __init__(self, kind: int, value: int, maxvalue: int, _name: str, _unlink: bool) -> None:
+        self.kind, self.maxvalue = kind, maxvalue
         self._value = value
         self._owner = 0
         self._depth = 0

@@ -1,0 +1,1 @@
+"""Who: accounts, their people and their tokens."""

@@ -1,0 +1,1 @@
+"""Where: projects, repositories, connections, credentials, environments and variables."""

@@ -1,0 +1,1 @@
+"""What ran: runs, from the one door they come in by to what they leave behind."""

@@ -1,0 +1,68 @@
+"""What runs left behind: files kept per step, and the view of them that a whole run shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO
+
+from django.core.files import File
+from django.core.files.storage import storages
+from django.db.models import Case, IntegerField, QuerySet, Value, When
+
+from jobsvc.engine.plan import StepKind
+from jobsvc.engine.ports import CollectedFile
+from jobsvc.jobs.models import Job
+from jobsvc.runs.models import Artifact, Run, RunStep
+from jobsvc.statuses import RunStatus
+
+
+def put(step: RunStep, files: Sequence[CollectedFile]) -> list[Artifact]:
+    """Copy a step's files to storage; the rows that say so are returned unsaved."""
+    artifacts = []
+    for collected in files:
+        name = f"runs/{step.run_id}/steps/{step.index}/target/{collected.path}"
+        with collected.file.open("rb") as file:
+            stored = storages["artifacts"].save(name, File(file))
+        artifacts.append(
+            Artifact(step=step, path=collected.path, storage_name=stored, size=collected.size)
+        )
+    return artifacts
+
+
+def of_run(run: Run, step_index: int | None = None) -> list[str]:
+    """Paths of the files of one step, or of the run as a whole, sorted."""
+    return sorted(set(_best_first(run, step_index).values_list("path", flat=True)))
+
+
+def open_artifact(run: Run, path: str, step_index: int | None = None) -> IO[bytes] | None:
+    """A file of a step, or of the run as a whole; None if there is none. The caller closes it."""
+    artifact = _best_first(run, step_index).filter(path=path).first()
+    return storages["artifacts"].open(artifact.storage_name, "rb") if artifact else None
+
+
+def latest_of_job(job: Job, path: str) -> IO[bytes] | None:
+    """The file of the job's newest successful run that has it."""
+    run = (
+        Run.objects.filter(job=job, status=RunStatus.SUCCESS, steps__artifacts__path=path)
+        .order_by("-pk")
+        .first()
+    )
+    return open_artifact(run, path) if run else None
+
+
+def _best_first(run: Run, step_index: int | None) -> QuerySet[Artifact]:
+    """The run's files, those that speak for it first.
+
+    A docs step writes a run_results.json that calls every node a success, and a listing
+    writes one of its own; what the last build left speaks for the run, wherever it stands.
+    """
+    artifacts = Artifact.objects.filter(step__run=run)
+    if step_index is not None:
+        artifacts = artifacts.filter(step__index=step_index)
+    rank = Case(
+        When(step__builds=True, then=Value(2)),
+        When(step__kind=StepKind.DOCS, then=Value(0)),
+        default=Value(1),
+        output_field=IntegerField(),
+    )
+    return artifacts.annotate(rank=rank).order_by("-rank", "-step__index")

@@ -1,0 +1,116 @@
+"""Bring a claimed run to its end, whatever happens on the way."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from jobsvc.engine.errors import RunFailure
+from jobsvc.engine.ports import Ending, LeaseLost, Outcome
+from jobsvc.engine.supervise import supervise
+from jobsvc.runs.models import LostRace, Run, RunStep
+from jobsvc.runs.plan import connection_of, plan_run
+from jobsvc.runs.record import RunRecorder
+from jobsvc.runs.steps import steps_of, write_steps
+from jobsvc.statuses import UNFINISHED, CancelReason, RunStatus
+
+logger = logging.getLogger(__name__)
+
+FINAL = {
+    Ending.SUCCESS: RunStatus.SUCCESS,
+    Ending.ERROR: RunStatus.ERROR,
+    Ending.STOPPED: RunStatus.CANCELLED,
+    Ending.TIMED_OUT: RunStatus.CANCELLED,  # dbt Cloud cancels a run that takes too long
+}
+
+
+class NoUserIdFree(RunFailure):
+    template = "Every user id of JOBSVC_RUN_UIDS is taken by another run of this worker."
+    remedy = "Retry the run, or ask your administrator to widen the range."
+
+
+def execute(run: Run) -> None:
+    """Carry out a run that this worker has claimed, and write down how it ended."""
+    try:
+        outcome = _carry_out(run)
+    except LeaseLost as lost:
+        logger.warning("%s; it is left to the watchdog", lost)
+        return
+    except RunFailure as failure:
+        outcome = Outcome(ending=Ending.ERROR, message=str(failure))
+    except Exception:
+        logger.exception("run %s stopped on a bug", run.pk)
+        outcome = Outcome(ending=Ending.ERROR, message=str(RunFailure()))
+    try:
+        finish(run, outcome)
+    except LostRace:
+        logger.warning("run %s had already been ended by the watchdog", run.pk)
+
+
+def finish(run: Run, outcome: Outcome) -> None:
+    """Move ``run`` to the final status that ``outcome`` stands for.
+
+    Raises:
+        LostRace: somebody else ended it.
+    """
+    run.refresh_from_db(fields=["cancel_requested_by", "cancel_reason"])
+    message, reason = outcome.message, run.cancel_reason
+    if outcome.ending == Ending.STOPPED:
+        message = f"Cancelled by {run.cancel_requested_by}."
+    if outcome.ending == Ending.TIMED_OUT:
+        reason = CancelReason.TIMEOUT
+    if outcome.ending in {Ending.SUCCESS, Ending.ERROR}:
+        reason = ""
+    run.move_to(FINAL[outcome.ending], message=message, cancel_reason=reason)
+    close_steps(run)
+
+
+def close_steps(run: Run) -> None:
+    """Leave no step of a finished run open: what was cut off ended with it, the rest never ran."""
+    left = RunStep.objects.filter(run=run, status__in=UNFINISHED)
+    left.filter(started_at__isnull=False).update(
+        status=run.status, finished_at=Now(), updated_at=Now()
+    )
+    left.filter(started_at=None).update(status=RunStatus.CANCELLED, skipped=True, updated_at=Now())
+
+
+def _carry_out(run: Run) -> Outcome:
+    steps = steps_of(run, connection_of(run).name)
+    write_steps(run, steps)
+    with _user_id() as uid:
+        plan = plan_run(run, steps, uid=uid)
+        Run.objects.filter(Q(pk=run.pk, token=run.token)).update(dbt_version=plan.toolchain.version)
+        Path(settings.WORKSPACES_DIR).mkdir(parents=True, exist_ok=True, mode=0o711)
+        return supervise(plan, RunRecorder(run))
+
+
+@contextmanager
+def _user_id() -> Iterator[int | None]:
+    """A user id that no other run on this machine has now; None where none are given out."""
+    if not settings.RUN_UIDS or os.geteuid() != 0:
+        yield None
+        return
+    first, last = (int(number) for number in settings.RUN_UIDS.split("-"))
+    locks = Path(settings.WORKSPACES_DIR) / "uids"
+    locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for uid in range(first, last + 1):
+        lock = os.open(locks / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        try:
+            yield uid
+        finally:
+            os.close(lock)
+        return
+    raise NoUserIdFree

@@ -1,0 +1,76 @@
+"""What a step says: chunks in the database while it runs, one file in storage once it is over.
+
+Positions are counted in characters from the log's start, so a reader that remembers where it
+stopped gets every character once, however many processes write and read.
+"""
+
+from __future__ import annotations
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+
+from jobsvc.engine.ports import Stream
+from jobsvc.runs.models import LogChunk, RunStep
+
+TAIL_LIMIT = 256 * 1024  # characters of one answer of ``tail``
+
+
+def console_log(step: RunStep) -> str:
+    """The whole console log so far; empty until the step starts."""
+    return _whole(step, Stream.CONSOLE)
+
+
+def debug_log(step: RunStep) -> str:
+    """The whole debug log (dbt's own dbt.log) so far."""
+    return _whole(step, Stream.DEBUG)
+
+
+def tail(step: RunStep, stream: Stream, after: int) -> tuple[str, int]:
+    """What the log says from character ``after`` on, and where to go on reading next time.
+
+    At most ``TAIL_LIMIT`` characters; ask again with the position that came back.
+    """
+    if _stored_name(step, stream):
+        text = _whole(step, stream)[after : after + TAIL_LIMIT]
+        return text, after + len(text)
+    chunks = LogChunk.objects.filter(step=step, stream=stream)
+    first = chunks.filter(offset__lte=after).order_by("-offset").first()
+    text, position = "", after
+    for chunk in chunks.filter(offset__gte=first.offset if first else 0).order_by("offset"):
+        text += chunk.text[max(0, position - chunk.offset) :]
+        position = max(position, chunk.offset + len(chunk.text))
+        if len(text) >= TAIL_LIMIT:
+            break
+    return text[:TAIL_LIMIT], after + min(len(text), TAIL_LIMIT)
+
+
+def store(step: RunStep) -> dict[str, str]:
+    """Put both logs of a finished step into storage.
+
+    Returns:
+        Columns of the step to set; the chunks may be dropped in the same transaction.
+    """
+    names: dict[str, str] = {}
+    for stream, column in ((Stream.CONSOLE, "console_log"), (Stream.DEBUG, "debug_log")):
+        text = "".join(
+            LogChunk.objects.filter(step=step, stream=stream)
+            .order_by("offset")
+            .values_list("text", flat=True)
+        )
+        if text:
+            names[column] = storages["artifacts"].save(
+                f"runs/{step.run_id}/steps/{step.index}/{stream}.log", ContentFile(text.encode())
+            )
+    return names
+
+
+def _stored_name(step: RunStep, stream: Stream) -> str:
+    return step.console_log if stream == Stream.CONSOLE else step.debug_log
+
+
+def _whole(step: RunStep, stream: Stream) -> str:
+    if name := _stored_name(step, stream):
+        with storages["artifacts"].open(name, "rb") as file:
+            return bytes(file.read()).decode(errors="replace")
+    chunks = LogChunk.objects.filter(step=step, stream=stream).order_by("offset")
+    return "".join(chunks.values_list("text", flat=True))

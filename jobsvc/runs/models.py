@@ -1,0 +1,397 @@
+"""What ran: one execution of a job, its steps, what they said, and what they left."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce, Now
+from django.utils.timezone import now
+
+from accounts.models import Account, Token, User
+from environments.models import Environment, Project
+from jobsvc.engine.plan import StepKind
+from jobsvc.engine.ports import Stream
+from jobsvc.jobs.models import Job
+from jobsvc.runs import queue
+from jobsvc.statuses import (
+    ACTIVE,
+    FINISHED,
+    NEXT,
+    UNFINISHED,
+    CancelReason,
+    CauseCategory,
+    RunStatus,
+)
+
+
+class ImpossibleMove(Exception):
+    """The status asked for cannot follow the run's status."""
+
+
+class LostRace(Exception):
+    """The row no longer has the status, or the fencing token, that this object was read with."""
+
+
+def lease_end() -> Any:
+    """When a lease taken or renewed now runs out, by the database's clock, not a worker's."""
+    return Now() + timedelta(seconds=settings.LEASE_SECONDS)
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def of_account(self, account_id: int) -> RunQuerySet:
+        return self.filter(account=account_id)
+
+    def queued(self) -> RunQuerySet:
+        return self.filter(status=RunStatus.QUEUED)
+
+    def active(self) -> RunQuerySet:
+        return self.filter(status__in=ACTIVE)
+
+    def unfinished(self) -> RunQuerySet:
+        return self.filter(status__in=UNFINISHED)
+
+    def finished(self) -> RunQuerySet:
+        return self.filter(status__in=FINISHED)
+
+    def startable(self) -> RunQuerySet:
+        """Queued runs that nothing holds back now, first queued first.
+
+        A hint for whom to ring; whether a run starts is decided by ``claim``.
+        """
+        active = Run.objects.active()
+        taken = (
+            active.filter(account=OuterRef("account"), slot__isnull=False)
+            .order_by()
+            .values("account")
+            .annotate(number=Count("pk"))
+            .values("number")
+        )
+        return (
+            self.queued()
+            .exclude(concurrency_key__in=active.values("concurrency_key"))
+            .annotate(slots_taken=Coalesce(Subquery(taken), 0))
+            .filter(Q(takes_slot=False) | Q(slots_taken__lt=F("account__run_slots")))
+            .order_by("pk")
+        )
+
+    def lapsed(self) -> RunQuerySet:
+        """Active runs whose worker has not been heard of for a whole lease."""
+        return self.active().filter(Q(lease_until__lte=Now()) | Q(lease_until=None))
+
+    def claim(self, run_id: int, *, worker: str) -> Run | None:
+        """Make one queued run this worker's own, or return None.
+
+        None covers the cases the caller treats alike: someone else took the run, it was
+        cancelled while it waited, another run holds its concurrency key, or every run slot
+        of its account is taken.
+        """
+        run = self.queued().select_related("account").filter(pk=run_id).first()
+        if run is None:
+            return None
+        for slot in run.slots_to_try():
+            try:
+                run.move_to(
+                    RunStatus.STARTING,
+                    worker=worker,
+                    slot=slot,
+                    token=F("token") + 1,
+                    attempts=F("attempts") + 1,
+                    lease_until=lease_end(),
+                    last_heartbeat_at=Now(),
+                    dequeued_at=Now(),
+                )
+            except LostRace:
+                return None
+            except IntegrityError:
+                continue  # the slot, or the key, went to another run meanwhile
+            run.refresh_from_db()
+            return run
+        return None
+
+
+class Run(models.Model):
+    """One execution of a job. Its status only moves along ``statuses.NEXT``.
+
+    ``token`` is the fencing token: it grows with each claim and each taking away, and every
+    write of a worker names the one it was given.
+    """
+
+    account = models.ForeignKey(Account, models.PROTECT, related_name="runs")
+    project = models.ForeignKey(Project, models.PROTECT, related_name="runs")
+    environment = models.ForeignKey(Environment, models.PROTECT, related_name="runs")
+    job = models.ForeignKey(Job, models.PROTECT, related_name="runs")
+
+    status = models.PositiveSmallIntegerField(choices=RunStatus, default=RunStatus.QUEUED)
+    status_message = models.TextField(blank=True, default="")
+    cancel_reason = models.CharField(max_length=20, choices=CancelReason, blank=True, default="")
+    configuration = models.JSONField(
+        default=dict, help_text="The job's settings, with the trigger's overrides, when queued."
+    )
+    concurrency_key = models.CharField(max_length=200)
+    takes_slot = models.BooleanField(default=True)
+    slot = models.PositiveIntegerField(null=True, blank=True)
+
+    token = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0)
+    worker = models.CharField(max_length=255, blank=True, default="")
+    lease_until = models.DateTimeField(null=True, blank=True)
+    last_heartbeat_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_by = models.CharField(max_length=255, blank=True, default="")
+
+    git_branch = models.CharField(max_length=255, null=True, blank=True)
+    git_sha = models.CharField(max_length=64, null=True, blank=True)
+    dbt_version = models.CharField(max_length=60, null=True, blank=True)
+    isolation = models.JSONField(
+        default=dict, help_text="The layers that really confined this run's children."
+    )
+    artifacts_saved = models.BooleanField(default=False)
+    has_docs_generated = models.BooleanField(default=False)
+    has_sources_generated = models.BooleanField(default=False)
+    deferring_run = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    retrying_run = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="retries"
+    )
+
+    created_at = models.DateTimeField(default=now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+    dequeued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["concurrency_key"],
+                condition=Q(status__in=ACTIVE),
+                name="one_active_run_per_concurrency_key",
+            ),
+            models.UniqueConstraint(
+                fields=["account", "slot"],
+                condition=Q(status__in=ACTIVE),
+                name="one_active_run_per_run_slot",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=FINISHED, finished_at__isnull=False)
+                | (~Q(status__in=FINISHED) & Q(finished_at=None)),
+                name="finished_run_has_an_end_and_no_other_has",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=ACTIVE) | Q(takes_slot=False) | Q(slot__isnull=False),
+                name="active_run_holds_its_slot",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["account", "-id"], name="run_of_account"),
+            models.Index(fields=["job", "-id"], name="run_of_job"),
+            models.Index(fields=["account", "status", "-id"], name="run_of_account_by_status"),
+            models.Index(
+                fields=["status"], condition=Q(status__in=UNFINISHED), name="run_unfinished"
+            ),
+            models.Index(fields=["account", "finished_at"], name="run_by_end"),
+        ]
+
+    def __str__(self) -> str:
+        return f"run {self.pk} of {self.job_id}"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in FINISHED
+
+    def slots_to_try(self) -> list[int | None]:
+        """The account's free run slots; ``[None]`` for a run that takes none."""
+        if not self.takes_slot:
+            return [None]
+        taken = set(
+            Run.objects.active().filter(account=self.account_id).values_list("slot", flat=True)
+        )
+        return [slot for slot in range(1, self.account.run_slots + 1) if slot not in taken]
+
+    def move_to(
+        self, status: RunStatus, *, message: str = "", guard: Q | None = None, **changes: Any
+    ) -> None:
+        """Move this run to ``status``, write down that it moved, and ring the bell.
+
+        The UPDATE is guarded by the status and the fencing token this object was read with,
+        so of two processes that try, one wins and the other learns of it.
+
+        Args:
+            message: shown to people; kept on the run where ``status`` is final.
+            guard: what else must be true of the row for it to move.
+            changes: columns to set in the same UPDATE.
+
+        Raises:
+            ImpossibleMove: ``status`` cannot follow the run's status.
+            LostRace: the row is no longer as this object was read.
+        """
+        if status not in NEXT[RunStatus(self.status)]:
+            raise ImpossibleMove(f"run {self.pk}: {self.get_status_display()} to {status.label}")
+        if status in FINISHED:
+            changes |= {"finished_at": Now(), "status_message": message}
+        with transaction.atomic():
+            moved = Run.objects.filter(
+                guard or Q(), pk=self.pk, status=self.status, token=self.token
+            ).update(status=status, updated_at=Now(), **changes)
+            if not moved:
+                raise LostRace(f"run {self.pk} is no longer {self.get_status_display()}")
+            RunTransition.objects.create(
+                run=self, from_status=self.status, to_status=status, message=message
+            )
+            queue.react()
+        self.refresh_from_db()
+
+
+class RunTrigger(models.Model):
+    """Why a run exists, and what it overrides. Null means not given."""
+
+    run = models.OneToOneField(Run, models.CASCADE, related_name="trigger")
+    cause = models.CharField(max_length=255)
+    cause_category = models.CharField(max_length=40, choices=CauseCategory)
+    deduplication_key = models.CharField(max_length=255, null=True, blank=True, unique=True)
+    caused_by_run = models.ForeignKey(
+        Run, models.SET_NULL, null=True, blank=True, related_name="caused"
+    )
+    user = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    api_token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    git_branch = models.CharField(max_length=255, null=True, blank=True)
+    git_sha = models.CharField(max_length=64, null=True, blank=True)
+    azure_pull_request_id = models.PositiveBigIntegerField(null=True, blank=True)
+    github_pull_request_id = models.PositiveBigIntegerField(null=True, blank=True)
+    gitlab_merge_request_id = models.PositiveBigIntegerField(null=True, blank=True)
+    non_native_pull_request_id = models.PositiveBigIntegerField(null=True, blank=True)
+    schema_override = models.CharField(max_length=255, null=True, blank=True)
+    dbt_version_override = models.CharField(max_length=60, null=True, blank=True)
+    threads_override = models.PositiveIntegerField(null=True, blank=True)
+    target_name_override = models.CharField(max_length=255, null=True, blank=True)
+    generate_docs_override = models.BooleanField(null=True, blank=True)
+    timeout_seconds_override = models.PositiveIntegerField(null=True, blank=True)
+    steps_override = models.JSONField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.cause
+
+    @property
+    def pull_request_id(self) -> int | None:
+        """The pull request's number, whichever kind of host it is on."""
+        return (
+            self.github_pull_request_id
+            or self.gitlab_merge_request_id
+            or self.azure_pull_request_id
+            or self.non_native_pull_request_id
+        )
+
+
+class RunStep(models.Model):
+    """What one step of a run did. Exists from the run's start, so that progress can be shown.
+
+    A step that never ran because an earlier one ended the run is Cancelled and ``skipped``.
+    """
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="steps")
+    index = models.PositiveIntegerField()
+    name = models.TextField()
+    kind = models.CharField(max_length=20, choices=[(kind.value, kind.value) for kind in StepKind])
+    command = models.TextField(blank=True, default="")
+    blocking = models.BooleanField(default=True)
+    builds = models.BooleanField(
+        default=False, help_text="Its results are those of a build, not of docs or a listing."
+    )
+    status = models.PositiveSmallIntegerField(choices=RunStatus, default=RunStatus.QUEUED)
+    skipped = models.BooleanField(default=False)
+    exit_code = models.SmallIntegerField(null=True, blank=True)
+    message = models.TextField(blank=True, default="")
+    console_log = models.CharField(
+        max_length=500, blank=True, default="", help_text="Storage name, once the step is over."
+    )
+    debug_log = models.CharField(
+        max_length=500, blank=True, default="", help_text="Storage name, once the step is over."
+    )
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["run", "index"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "index"], name="one_step_per_place_in_a_run")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.index}. {self.name}"
+
+    @property
+    def status_humanized(self) -> str:
+        """The API's word: a step that was passed over is "Skipped"."""
+        return "Skipped" if self.skipped else self.get_status_display()
+
+
+class LogChunk(models.Model):
+    """A piece of a step's log while the step runs; gone once the whole is in storage."""
+
+    step = models.ForeignKey(RunStep, models.CASCADE, related_name="chunks")
+    stream = models.CharField(max_length=10, choices=[(s.value, s.value) for s in Stream])
+    offset = models.PositiveBigIntegerField(help_text="In characters, from the log's start.")
+    text = models.TextField()
+
+    class Meta:
+        ordering = ["step", "stream", "offset"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["step", "stream", "offset"], name="one_log_chunk_per_offset"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stream} of {self.step_id} from {self.offset}"
+
+
+class Artifact(models.Model):
+    """A file that a step left in dbt's target directory."""
+
+    step = models.ForeignKey(RunStep, models.CASCADE, related_name="artifacts")
+    path = models.CharField(max_length=1000, help_text="Relative to the target directory.")
+    storage_name = models.CharField(max_length=1200)
+    size = models.PositiveBigIntegerField(help_text="In bytes.")
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["step", "path"], name="one_artifact_per_path")
+        ]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class RunTransition(models.Model):
+    """One move of a run: also the outbox from which reactions to it are fed."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="transitions")
+    from_status = models.PositiveSmallIntegerField(choices=RunStatus, null=True, blank=True)
+    to_status = models.PositiveSmallIntegerField(choices=RunStatus)
+    message = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField(default=now, editable=False)
+    reacted_at: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(
+        null=True, blank=True
+    )
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["id"], condition=Q(reacted_at=None), name="run_transition_to_react_to"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"run {self.run_id}: {self.from_status} to {self.to_status}"

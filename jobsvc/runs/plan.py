@@ -1,0 +1,244 @@
+"""A claimed run becomes a plan: where its code, warehouse, dbt, variables and secrets are.
+
+The only place that opens secrets. What it returns is handed to the run's supervisor and is
+never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from environments import adapters
+from environments.define import check_not_our_own_database
+from environments.models import Connection, Credentials, Repository
+from environments.variables import values_for
+from jobsvc.engine.errors import RunFailure
+from jobsvc.engine.names import is_secret_name
+from jobsvc.engine.plan import (
+    CheckoutPlan,
+    ProfilePlan,
+    RunPlan,
+    SandboxPlan,
+    StepPlan,
+    ToolchainPlan,
+)
+from jobsvc.engine.toolchain import ExecutableToolchain
+from jobsvc.runs.models import Run
+from jobsvc.statuses import CauseCategory
+
+WEB_PORTS = (22, 80, 443)  # what `dbt deps` and most warehouses need
+STATED_IN_ARTIFACTS = "DBT_ENV_CUSTOM_ENV_"  # dbt copies these into metadata.env of its files
+
+# dbt Cloud's words for why a run exists; there is none for a completion or a merge.
+REASON_CATEGORIES = {
+    CauseCategory.SCHEDULED: "scheduled",
+    CauseCategory.CI: "github_pull_request",
+}
+TYPES = {"production": "prod", "staging": "staging", None: ""}
+
+
+class NothingToCheckOut(RunFailure):
+    template = "The project {project} has no repository."
+    remedy = "Add one in the project's settings, then retry the run."
+
+
+class NoConnection(RunFailure):
+    template = "The environment {environment} has no connection."
+    remedy = "Choose a connection in the environment's settings, then retry the run."
+
+
+class NoCredentials(RunFailure):
+    template = "The environment {environment} has no credentials."
+    remedy = "Add credentials in the environment's settings, then retry the run."
+
+
+class WarehouseRefused(RunFailure):
+    template = "The connection {connection} cannot be used: {reason}."
+    remedy = "Correct the connection, then retry the run."
+
+
+def connection_of(run: Run) -> Connection:
+    """The connection that ``run`` uses: its environment's, else its project's.
+
+    Raises:
+        NoConnection
+    """
+    connection = run.environment.connection or run.project.connection
+    if connection is None:
+        raise NoConnection(environment=run.environment.name)
+    return connection
+
+
+def plan_run(run: Run, steps: Sequence[StepPlan], *, uid: int | None = None) -> RunPlan:
+    """All that the engine needs to carry ``run`` out, by what is true now.
+
+    Args:
+        uid: the user id its children get, where this worker gives them one.
+
+    Raises:
+        RunFailure: something is missing or refused; the sentence says what.
+    """
+    connection = connection_of(run)
+    variables = values_for(run.project_id, run.environment_id, run.job_id)
+    profile = _profile(run, connection)
+    checkout = _checkout(run)
+    configuration = run.configuration
+    secret_values = [value for name, value in variables.items() if is_secret_name(name)]
+    return RunPlan(
+        run_id=run.pk,
+        attempt=run.attempts,
+        workspaces=str(settings.WORKSPACES_DIR),
+        checkout=checkout,
+        profile=profile,
+        toolchain=_toolchain(run, connection),
+        sandbox=_sandbox(run, connection, uid),
+        steps=tuple(steps),
+        environment=variables | automatic_variables(run),
+        secrets=tuple(
+            value
+            for value in (
+                *secret_values,
+                *profile.secrets.values(),
+                checkout.password,
+                checkout.private_key,
+            )
+            if value
+        ),
+        timeout_seconds=min(
+            configuration["timeout_seconds"] or settings.RUN_MAX_SECONDS, settings.RUN_MAX_SECONDS
+        ),
+        stop_grace_seconds=settings.STOP_GRACE_SECONDS,
+    )
+
+
+def automatic_variables(run: Run) -> dict[str, str]:
+    """What every run can read about itself, as dbt Cloud names it; also stamped into artifacts.
+
+    Source: docs.getdbt.com, "Environment variables", Special environment variables.
+    """
+    trigger, environment = run.trigger, run.environment
+    about = {
+        "DBT_CLOUD_ACCOUNT_ID": str(run.account_id),
+        "DBT_CLOUD_PROJECT_ID": str(run.project_id),
+        "DBT_CLOUD_ENVIRONMENT_ID": str(run.environment_id),
+        "DBT_CLOUD_JOB_ID": str(run.job_id),
+        "DBT_CLOUD_RUN_ID": str(run.pk),
+        "DBT_CLOUD_RUN_REASON": trigger.cause,
+        "DBT_CLOUD_RUN_REASON_CATEGORY": REASON_CATEGORIES.get(
+            CauseCategory(trigger.cause_category), "other"
+        ),
+    }
+    stamped = {f"{STATED_IN_ARTIFACTS}{name}": value for name, value in about.items()}
+    kind = TYPES[environment.deployment_type]
+    return (
+        about
+        | stamped
+        | {
+            "DBT_ENV": "prod",
+            "DBT_CLOUD_ENVIRONMENT_NAME": environment.name,
+            "DBT_CLOUD_ENVIRONMENT_TYPE": kind,
+            "DBT_CLOUD_INVOCATION_CONTEXT": "ci" if run.job.is_ci else kind or "prod",
+        }
+        | ({"DBT_CLOUD_PR_ID": str(trigger.pull_request_id)} if trigger.pull_request_id else {})
+        | ({"DBT_CLOUD_GIT_SHA": trigger.git_sha} if trigger.git_sha else {})
+    )
+
+
+def toolchain() -> ExecutableToolchain:
+    """The dbt environments installed on this machine."""
+    return ExecutableToolchain(
+        {
+            executable.parent.parent.name: str(executable)
+            for executable in sorted(Path(settings.TOOLCHAINS_DIR).glob("*/bin/dbt"))
+        }
+    )
+
+
+def _checkout(run: Run) -> CheckoutPlan:
+    repository: Repository | None = run.project.repository
+    if repository is None:
+        raise NothingToCheckOut(project=run.project.name)
+    secrets = repository.secrets
+    return CheckoutPlan(
+        url=repository.remote_url,
+        ref=run.configuration["git_branch"] or run.environment.branch,
+        sha=run.configuration["git_sha"] or "",
+        subdirectory=run.project.dbt_project_subdirectory or "",
+        username=secrets.get("username", ""),
+        password=secrets.get("password", ""),
+        private_key=secrets.get("private_key", ""),
+        local_roots=tuple(settings.GIT_LOCAL_ROOTS),
+        plain_http_hosts=tuple(settings.GIT_PLAIN_HTTP_HOSTS),
+        timeout_seconds=settings.CHECKOUT_TIMEOUT_SECONDS,
+    )
+
+
+def _profile(run: Run, connection: Connection) -> ProfilePlan:
+    environment, configuration = run.environment, run.configuration
+    credentials: Credentials | None = environment.credentials
+    if credentials is None and connection.adapter != "duckdb":
+        raise NoCredentials(environment=environment.name)
+    config = dict(connection.config)
+    if connection.adapter == "duckdb":
+        config["path"] = duckdb_path(run.account_id, config.get("path", "warehouse.duckdb"))
+    extended = environment.extended_attributes
+    output, secret_environment = adapters.profile_output(
+        connection.adapter,
+        config,
+        connection.secrets,
+        credentials.config if credentials else {},
+        credentials.secrets if credentials else {},
+        schema=configuration["schema_override"]
+        or (credentials.default_schema if credentials else "")
+        or "main",
+        threads=configuration["threads"],
+        extended_attributes=extended.extended_attributes if extended else {},
+    )
+    return ProfilePlan(
+        connection_name=connection.name,
+        target_name=configuration["target_name"],
+        output=output,
+        secrets=secret_environment,
+    )
+
+
+def warehouse_directory(account_id: int) -> Path:
+    """Where the DuckDB files of an account lie: its runs can read and write here, no others."""
+    return Path(settings.WAREHOUSES_DIR) / str(account_id)
+
+
+def duckdb_path(account_id: int, name: str) -> str:
+    """The absolute path of a DuckDB file that a connection names."""
+    return name if name == ":memory:" else str(warehouse_directory(account_id) / name)
+
+
+def _toolchain(run: Run, connection: Connection) -> ToolchainPlan:
+    version = run.configuration["dbt_version"] or run.environment.dbt_version
+    return toolchain().resolve(
+        version, [adapters.profile_type(connection.adapter_version, connection.config)]
+    )
+
+
+def _sandbox(run: Run, connection: Connection, uid: int | None) -> SandboxPlan:
+    read_write: list[str] = []
+    if connection.adapter == "duckdb":
+        place = warehouse_directory(run.account_id)
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        read_write.append(str(place))
+    try:
+        check_not_our_own_database(connection.adapter, connection.config)
+    except ValueError as refused:
+        raise WarehouseRefused(
+            connection=connection.name, reason=str(refused).rstrip(".")
+        ) from refused
+    return SandboxPlan(
+        need=tuple(settings.ISOLATION_NEED),
+        ports=tuple(sorted({*WEB_PORTS, *adapters.ports(connection.adapter, connection.config)})),
+        read_write=tuple(read_write),
+        uid=uid,
+        rlimits={"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 4096},
+    )

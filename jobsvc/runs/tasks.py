@@ -1,0 +1,54 @@
+"""Celery's way in. A task takes an id, asks the database what is true, and delegates."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from celery import shared_task
+from django.utils.timezone import now
+
+from jobsvc.runs import dispatch, react, schedule
+from jobsvc.runs import watch as watchdog
+from jobsvc.runs.execute import execute
+from jobsvc.runs.models import Run, RunTransition
+from jobsvc.statuses import FINISHED
+
+
+@shared_task
+def execute_run(run_id: int) -> None:
+    """Run it if it is still ours to run. Safe to deliver twice, late, or never."""
+    if run := Run.objects.claim(run_id, worker=f"{socket.gethostname()}:{os.getpid()}"):
+        execute(run)
+
+
+@shared_task
+def react_to_transitions() -> None:
+    """Hand on every transition that nobody has reacted to."""
+    react.react_to_transitions()
+
+
+@shared_task
+def dispatch_queued_runs(transition_id: int) -> None:
+    """A run moved: if it ended, its slot and its key are free for others."""
+    if RunTransition.objects.filter(pk=transition_id, to_status__in=FINISHED).exists():
+        dispatch.dispatch_queued_runs()
+
+
+@shared_task
+def start_due_runs() -> None:
+    """The clock's tick."""
+    schedule.start_due_runs(now())
+
+
+@shared_task
+def sweep() -> None:
+    """Ring again for whatever a lost message left waiting."""
+    dispatch.dispatch_queued_runs()
+    react.react_to_transitions()
+
+
+@shared_task
+def watch() -> None:
+    """End the runs whose worker has gone."""
+    watchdog.watch()

@@ -1,0 +1,129 @@
+"""The single door: every run, whatever started it, is created here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from accounts.models import Token, User
+from jobsvc.jobs.models import Job, validate_steps
+from jobsvc.runs import queue
+from jobsvc.runs.models import Run, RunTransition, RunTrigger
+from jobsvc.statuses import CauseCategory, State
+
+CAUSE_LENGTH = 255  # characters; longer ones are cut, as dbt Cloud's clients do themselves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """What the caller knows about why a run should start, and what it overrides."""
+
+    cause: str
+    cause_category: CauseCategory
+    deduplication_key: str | None = None
+    caused_by_run: Run | None = None
+    user: User | None = None
+    api_token: Token | None = None
+    git_branch: str | None = None
+    git_sha: str | None = None
+    azure_pull_request_id: int | None = None
+    github_pull_request_id: int | None = None
+    gitlab_merge_request_id: int | None = None
+    non_native_pull_request_id: int | None = None
+    schema_override: str | None = None
+    dbt_version_override: str | None = None
+    threads_override: int | None = None
+    target_name_override: str | None = None
+    generate_docs_override: bool | None = None
+    timeout_seconds_override: int | None = None
+    steps_override: list[str] | None = None
+
+    @property
+    def pull_request_id(self) -> int | None:
+        """The pull request's number, whichever kind of host it is on."""
+        return (
+            self.github_pull_request_id
+            or self.gitlab_merge_request_id
+            or self.azure_pull_request_id
+            or self.non_native_pull_request_id
+        )
+
+
+def trigger_run(job: Job, trigger: Trigger) -> Run:
+    """Queue one run of ``job`` and return it.
+
+    Asking twice with the same ``deduplication_key`` returns the first run: a webhook
+    delivered twice or a beat tick sent twice starts one run.
+
+    Raises:
+        ValidationError: the job is deleted, or it would have no command to run.
+    """
+    if job.state != State.ACTIVE:
+        raise ValidationError("This job is deleted. Create it anew to run it.")
+    configuration = configuration_of(job, trigger)
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                account=job.account,
+                project=job.project,
+                environment=job.environment,
+                job=job,
+                configuration=configuration,
+                concurrency_key=concurrency_key(job, trigger),
+                takes_slot=not job.is_ci,
+            )
+            given = {field.name: getattr(trigger, field.name) for field in fields(trigger)}
+            RunTrigger.objects.create(run=run, **given | {"cause": trigger.cause[:CAUSE_LENGTH]})
+            RunTransition.objects.create(run=run, to_status=run.status)
+            queue.execute(run.pk)
+            queue.react()
+    except IntegrityError:
+        if trigger.deduplication_key is None:
+            raise
+        return Run.objects.get(trigger__deduplication_key=trigger.deduplication_key)
+    return run
+
+
+def concurrency_key(job: Job, trigger: Trigger) -> str:
+    """Runs that share a key never overlap: a job with itself, a CI job per pull request."""
+    if not job.is_ci:
+        return f"job:{job.pk}"
+    if trigger.pull_request_id:
+        return f"job:{job.pk}:pr:{trigger.pull_request_id}"
+    return f"job:{job.pk}"
+
+
+def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
+    """What this run will do: the job's settings as they are now, with the trigger's overrides.
+
+    Kept with the run, so that a later change of the job never changes a queued run.
+    """
+
+    def pick(override: Any, own: Any) -> Any:
+        return own if override is None else override
+
+    steps = trigger.steps_override or job.execute_steps
+    validate_steps(steps)
+    docs = pick(trigger.generate_docs_override, job.generate_docs)
+    if not steps:
+        raise ValidationError(
+            {
+                "execute_steps": "This run would have no commands. Give the job execute_steps, "
+                "or trigger it with steps_override."
+            }
+        )
+    return {
+        "execute_steps": steps,
+        "threads": pick(trigger.threads_override, job.threads),
+        "target_name": pick(trigger.target_name_override, job.target_name),
+        "timeout_seconds": pick(trigger.timeout_seconds_override, job.timeout_seconds),
+        "generate_docs": docs,
+        "run_generate_sources": job.run_generate_sources,
+        "dbt_version": pick(trigger.dbt_version_override, job.dbt_version),
+        "schema_override": trigger.schema_override,
+        "git_branch": trigger.git_branch,
+        "git_sha": trigger.git_sha,
+    }

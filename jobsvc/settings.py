@@ -1,0 +1,326 @@
+"""Every knob, read from the environment. What is wrong is said all at once, at start.
+
+Two modes. ``embedded`` (the default) is one machine trying the product out: SQLite, a broker
+on disk, keys made on first start, all below ``JOBSVC_DATA_DIR``. ``production`` makes nothing
+up: what it needs and is not given is an error (``manage.py check --deploy``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import django_stubs_ext
+from csp.constants import NONCE, NONE, SELF
+from cryptography.fernet import Fernet
+from environs import Env
+
+django_stubs_ext.monkeypatch()  # lets generic Django classes be written with their types
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env(eager=False)
+
+MODE = env.str("JOBSVC_MODE", "embedded", validate=lambda mode: mode in {"embedded", "production"})
+EMBEDDED = MODE == "embedded"
+DATA_DIR = env.path("JOBSVC_DATA_DIR", BASE_DIR / ".jobsvc").resolve()
+
+
+def _made_keys() -> dict[str, Any]:
+    """The keys of an embedded installation, made once and kept in a file only we can read."""
+    place = DATA_DIR / "keys.json"
+    DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = {
+        "secret_key": secrets.token_urlsafe(50),
+        "field_encryption_keys": [Fernet.generate_key().decode()],
+    }
+    try:
+        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(made, file)
+    except FileExistsError:
+        made = json.loads(place.read_text())
+    return made
+
+
+_keys = _made_keys() if EMBEDDED else {"secret_key": "", "field_encryption_keys": []}
+
+DEBUG = env.bool("JOBSVC_DEBUG", False)
+SECRET_KEY = env.str("JOBSVC_SECRET_KEY", _keys["secret_key"])
+FIELD_ENCRYPTION_KEYS = env.list(
+    "JOBSVC_FIELD_ENCRYPTION_KEYS", _keys["field_encryption_keys"]
+)  # Fernet keys: the first encrypts, all decrypt
+SITE_URL = env.str("JOBSVC_SITE_URL", "http://127.0.0.1:8000").rstrip("/")
+ALLOWED_HOSTS = env.list("JOBSVC_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = [SITE_URL]
+
+# --- What it is made of ------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "accounts",
+    "environments",
+    "jobsvc",
+    "jobsvc.jobs",
+    "jobsvc.runs",
+    "jobsvc.console",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "health_check",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+
+ROOT_URLCONF = "jobsvc.urls"
+WSGI_APPLICATION = "jobsvc.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = False  # API clients post to both forms, and a redirected POST is a lost one
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# --- Database ----------------------------------------------------------------------------
+
+DATABASES = {
+    "default": env.dj_db_url(
+        "JOBSVC_DATABASE_URL", f"sqlite:///{DATA_DIR}/db.sqlite3", conn_max_age=60
+    )
+}
+_database = DATABASES["default"]
+if _database["ENGINE"].endswith("sqlite3"):
+    # A read that later writes would fail with "database is locked" in a deferred transaction.
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+    }
+else:
+    _database["CONN_HEALTH_CHECKS"] = True
+    _database["OPTIONS"] = {
+        **_database.get("OPTIONS", {}),
+        "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+    }
+
+# --- Broker: a bell, never the book ------------------------------------------------------
+
+CELERY_BROKER_URL = env.str("JOBSVC_BROKER_URL", "filesystem://")
+CELERY_BROKER_CONNECTION_TIMEOUT = 1  # seconds; a broker that is down costs a request no more
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker for ever
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"socket_connect_timeout": 1}
+if CELERY_BROKER_URL.startswith("filesystem:"):
+    _broker = DATA_DIR / "broker"
+    for _folder in ("messages", "control"):
+        (_broker / _folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(_broker / "messages"),
+        "data_folder_out": str(_broker / "messages"),
+        "control_folder": str(_broker / "control"),
+        "polling_interval": 0.2,
+    }
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False  # the row is the book; a second delivery must never be needed
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {"jobsvc.runs.tasks.execute_run": {"queue": "runs"}}
+CELERY_TIMEZONE = "UTC"
+
+SWEEP_SECONDS = env.float("JOBSVC_SWEEP_SECONDS", 2 if EMBEDDED else 30)
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 1
+CELERY_BEAT_SCHEDULE = {
+    # A tick that was not taken before the next one is due is worth nothing: it expires.
+    "start due runs": {
+        "task": "jobsvc.runs.tasks.start_due_runs",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    "sweep": {
+        "task": "jobsvc.runs.tasks.sweep",
+        "schedule": SWEEP_SECONDS,
+        "options": {"expires": SWEEP_SECONDS},
+    },
+    "watch": {
+        "task": "jobsvc.runs.tasks.watch",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+}
+
+# What follows a run's move, in order. Each task takes a transition's id, may come twice or
+# late, and reads what is true when it comes.
+RUN_REACTIONS = ["jobsvc.runs.tasks.dispatch_queued_runs"]
+
+# --- Files -------------------------------------------------------------------------------
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "artifacts": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(DATA_DIR / "artifacts"), "base_url": None},
+    },
+}
+STATIC_URL = "static/"
+STATIC_ROOT = env.path("JOBSVC_STATIC_ROOT", DATA_DIR / "static")
+WHITENOISE_USE_FINDERS = DEBUG
+MEDIA_ROOT = DATA_DIR / "media"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2  # bytes of a request's body
+
+# --- Runs --------------------------------------------------------------------------------
+
+WORKSPACES_DIR = env.path("JOBSVC_WORKSPACES_DIR", DATA_DIR / "workspaces")
+WAREHOUSES_DIR = env.path("JOBSVC_WAREHOUSES_DIR", DATA_DIR / "warehouses")  # DuckDB files
+TOOLCHAINS_DIR = env.path("JOBSVC_TOOLCHAINS_DIR", BASE_DIR / ".toolchains")
+LEASE_SECONDS = 30  # without a heartbeat for this long, a run is taken from its worker
+HEARTBEAT_SECONDS = 10
+RUN_MAX_SECONDS = env.int("JOBSVC_RUN_MAX_SECONDS", 24 * 3600)
+STOP_GRACE_SECONDS = env.int("JOBSVC_STOP_GRACE_SECONDS", 10)  # from SIGINT to SIGTERM
+CHECKOUT_TIMEOUT_SECONDS = env.int("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", 300)
+# Layers of isolation that must hold, else a run is refused: "landlock:4,seccomp,uid".
+ISOLATION_NEED = env.list("JOBSVC_ISOLATION_NEED", [])
+# First and last user id that runs are given, one each ("20001-20064"); needs a root worker.
+RUN_UIDS = env.str("JOBSVC_RUN_UIDS", "")
+# Folders whose repositories may be cloned by file://. Only for one's own machine.
+GIT_LOCAL_ROOTS = env.list("JOBSVC_GIT_LOCAL_ROOTS", [])
+# Hosts that may be cloned from by plain http, such as one on a private network.
+GIT_PLAIN_HTTP_HOSTS = env.list("JOBSVC_GIT_PLAIN_HTTP_HOSTS", [])
+# A warehouse on the very server that holds our own data is refused unless this is on.
+ALLOW_OWN_DATABASE_SERVER = env.bool("JOBSVC_ALLOW_OWN_DATABASE_SERVER", False)
+
+# --- People and safety -------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+ACCOUNT_ADAPTER = "accounts.adapter.ClosedSignUp"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_LOGOUT_REDIRECT_URL = "/"
+
+_https = SITE_URL.startswith("https://")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https else None
+SECURE_SSL_REDIRECT = _https
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # probes come from inside, in plain http
+SECURE_HSTS_SECONDS = 31536000 if _https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
+SECURE_HSTS_PRELOAD = _https
+SESSION_COOKIE_SECURE = _https
+CSRF_COOKIE_SECURE = _https
+SESSION_COOKIE_NAME = "__Host-sessionid" if _https else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if _https else "csrftoken"
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- API ---------------------------------------------------------------------------------
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["jobsvc.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["jobsvc.api.permissions.AccountPermission"],
+    "DEFAULT_RENDERER_CLASSES": ["jobsvc.api.envelope.EnvelopeRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["jobsvc.api.parsers.LenientJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "jobsvc.api.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "jobsvc",
+    "DESCRIPTION": "Runs dbt jobs. The wire is dbt Cloud's administrative API, v2 and v3.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+# --- Logging -----------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("JOBSVC_LOG_LEVEL", "INFO")},
+}
+
+EMAIL_CONFIG = env.dj_email_url("JOBSVC_EMAIL_URL", "consolemail://")
+vars().update(EMAIL_CONFIG)
+DEFAULT_FROM_EMAIL = env.str("JOBSVC_FROM_EMAIL", "jobsvc@localhost")
+
+env.seal()

@@ -1,0 +1,16 @@
+"""Every address of the service: the API, the console, the operator's admin, the probes."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from health_check.views import HealthCheckView
+
+urlpatterns = [
+    path("api/", include("jobsvc.api.urls")),
+    path("admin/", admin.site.urls),
+    path("accounts/", include("allauth.account.urls")),
+    path("livez", HealthCheckView.as_view(checks=[])),
+    path("readyz", HealthCheckView.as_view(checks=["health_check.Database"])),
+    path("", include("jobsvc.console.urls")),
+]

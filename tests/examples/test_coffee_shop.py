@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -19,8 +20,12 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from jobsvc.engine.commands import DbtCommand
+from jobsvc.jobs import schedule
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "examples" / "coffee_shop"
+JOBS = ROOT / "examples" / "jobs"
 DBT = Path(os.environ.get("JOBSVC_TEST_DBT", ROOT / ".toolchains" / "dbt-1.11" / "bin" / "dbt"))
 POSTGRES_URL = os.environ.get(
     "JOBSVC_TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/postgres"
@@ -45,6 +50,7 @@ class Invocation:
     exit_code: int
     output: str
     results: list[dict[str, Any]]
+    invocation_id: str
 
     def count(self, status: str) -> int:
         return Counter(row["status"] for row in self.results)[status]
@@ -83,8 +89,13 @@ class Shop:
             timeout=120,
             check=False,
         )
-        rows = json.loads(file.read_text())["results"] if file.exists() else []
-        return Invocation(exit_code=done.returncode, output=done.stdout, results=rows)
+        left = json.loads(file.read_text()) if file.exists() else {"results": [], "metadata": {}}
+        return Invocation(
+            exit_code=done.returncode,
+            output=done.stdout,
+            results=left["results"],
+            invocation_id=left["metadata"].get("invocation_id", ""),
+        )
 
     def ask(self, query: str) -> dict[str, Any]:
         """The one row of ``query``, which may use ``ref``."""
@@ -175,7 +186,8 @@ def life(output: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Li
     tables = shop.ask(
         "select"
         " (select count(*) from {{ ref('fct_orders') }}) as orders,"
-        " (select count(distinct written_by) from {{ ref('fct_orders') }}) as writers,"
+        " (select min(written_by) from {{ ref('fct_orders') }}) as one_writer,"
+        " (select max(written_by) from {{ ref('fct_orders') }}) as another_writer,"
         " (select count(*) from {{ ref('price_history') }}) as prices,"
         " (select count(dbt_valid_to) from {{ ref('price_history') }}) as former"
     )
@@ -223,7 +235,9 @@ def test_freshness_passes_or_warns_whatever_the_date(life: Life) -> None:
 def test_a_second_incremental_run_writes_nothing(life: Life) -> None:
     assert life.second_run.exit_code == 0, life.second_run.output
     assert life.tables["orders"] == ORDERS
-    assert life.tables["writers"] == 1
+    assert life.second_run.invocation_id != life.run.invocation_id
+    writers = {life.tables["one_writer"], life.tables["another_writer"]}
+    assert writers == {life.run.invocation_id}
 
 
 def test_a_second_snapshot_keeps_the_former_price(life: Life) -> None:
@@ -247,20 +261,52 @@ def test_docs_become_one_page_that_needs_no_other_file(life: Life) -> None:
     assert "Three coffee shops" in life.docs_page
 
 
-@pytest.fixture(scope="module")
-def crowded(tmp_path_factory: pytest.TempPathFactory) -> Invocation:
-    """A build that is told that the machines make next to nothing."""
-    folder = tmp_path_factory.mktemp("crowded")
+def job(name: str) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads((JOBS / f"{name}.json").read_text())
+    return body
+
+
+def carry_out(name: str, folder: Path) -> list[Invocation]:
+    """A job's steps by the real dbt, up to the first that fails, as the service would."""
     shop = Shop(folder, {"type": "duckdb", "path": str(folder / "c.duckdb"), "schema": "shops"})
     shop.dbt("deps")
-    return shop.dbt("build", "--vars", "{most_cups_an_hour: 2}")
+    done: list[Invocation] = []
+    for step in job(name)["execute_steps"]:
+        done.append(shop.dbt(*shlex.split(step)[1:]))
+        if done[-1].exit_code:
+            break
+    return done
 
 
-def test_a_build_can_be_made_to_fail(crowded: Invocation) -> None:
-    assert crowded.exit_code == 1, crowded.output
-    assert crowded.with_status("fail") == ["test.coffee_shop.no_hour_beyond_what_the_machines_make"]
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> list[Invocation]:
+    return carry_out("crowded_hour", tmp_path_factory.mktemp("crowded"))
 
 
-def test_what_lies_below_the_failure_is_skipped(crowded: Invocation) -> None:
-    assert "model.coffee_shop.shop_days" in crowded.with_status("skipped")
-    assert "model.coffee_shop.product_sales" in crowded.with_status("success")
+def test_every_step_of_the_nightly_job_succeeds(tmp_path: Path) -> None:
+    done = carry_out("nightly_build", tmp_path)
+    assert [step.exit_code for step in done] == [0, 0, 0], done[-1].output
+
+
+def test_the_crowded_hour_stops_at_its_second_step(crowded: list[Invocation]) -> None:
+    assert [step.exit_code for step in crowded] == [0, 1], crowded[-1].output
+    assert len(job("crowded_hour")["execute_steps"]) == 3
+    assert crowded[-1].with_status("fail") == [
+        "test.coffee_shop.no_hour_beyond_what_the_machines_make"
+    ]
+
+
+def test_what_lies_below_the_failure_is_skipped(crowded: list[Invocation]) -> None:
+    assert "model.coffee_shop.shop_days" in crowded[-1].with_status("skipped")
+    assert "model.coffee_shop.product_sales" in crowded[-1].with_status("success")
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in JOBS.glob("*.json")))
+def test_a_job_of_the_examples_is_one_that_the_service_accepts(name: str) -> None:
+    body = job(name)
+    for index, step in enumerate(body["execute_steps"], start=1):
+        DbtCommand.parse(step, index=index)
+    if body["schedule"]:
+        schedule.check(body["schedule"]["cron"])
+    assert body["execute_steps"]
+    assert body["triggers"]["schedule"] is (body["job_type"] == "scheduled")

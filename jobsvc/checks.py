@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from cryptography.fernet import Fernet
-from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 
 @register(Tags.security)
-def keys_are_given(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
+def keys_are_given(**_: Any) -> list[CheckMessage]:
     """E001 to E003: without keys of its own an installation can keep no secret."""
     problems: list[CheckMessage] = []
     if not settings.SECRET_KEY:
@@ -47,9 +45,7 @@ def keys_are_given(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> 
 
 
 @register()
-def database_is_one_we_promise(
-    app_configs: Sequence[AppConfig] | None = None, **_: Any
-) -> list[CheckMessage]:
+def database_is_one_we_promise(**_: Any) -> list[CheckMessage]:
     """E004: claiming rests on partial unique indexes, which not every database has."""
     engine = settings.DATABASES["default"]["ENGINE"]
     if engine.rsplit(".", 1)[-1] in {"sqlite3", "postgresql"}:
@@ -65,9 +61,7 @@ def database_is_one_we_promise(
 
 
 @register()
-def site_url_is_an_address(
-    app_configs: Sequence[AppConfig] | None = None, **_: Any
-) -> list[CheckMessage]:
+def site_url_is_an_address(**_: Any) -> list[CheckMessage]:
     """E005: links in answers and mails are made from it."""
     if settings.SITE_URL.startswith(("http://", "https://")):
         return []
@@ -81,9 +75,7 @@ def site_url_is_an_address(
 
 
 @register()
-def run_uids_are_a_range(
-    app_configs: Sequence[AppConfig] | None = None, **_: Any
-) -> list[CheckMessage]:
+def run_uids_are_a_range(**_: Any) -> list[CheckMessage]:
     """E006: a range that is not one would leave runs without user ids of their own."""
     text = settings.RUN_UIDS
     first, _dash, last = text.partition("-")
@@ -99,9 +91,7 @@ def run_uids_are_a_range(
 
 
 @register(Tags.security, deploy=True)
-def production_is_production(
-    app_configs: Sequence[AppConfig] | None = None, **_: Any
-) -> list[CheckMessage]:
+def production_is_production(**_: Any) -> list[CheckMessage]:
     """E007 and E008: what a try-out may do and a deployment may not."""
     problems: list[CheckMessage] = []
     if settings.EMBEDDED:

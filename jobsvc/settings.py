@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
-from csp.constants import NONCE, NONE, SELF
 from cryptography.fernet import Fernet
+from csp.constants import NONCE, NONE, SELF
 from environs import Env
 
 django_stubs_ext.monkeypatch()  # lets generic Django classes be written with their types
@@ -144,7 +144,7 @@ else:
 
 # --- Broker: a bell, never the book ------------------------------------------------------
 
-CELERY_BROKER_URL = env.str("JOBSVC_BROKER_URL", "filesystem://")
+CELERY_BROKER_URL = env.str("JOBSVC_BROKER_URL", "filesystem://localhost")
 CELERY_BROKER_CONNECTION_TIMEOUT = 1  # seconds; a broker that is down costs a request no more
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker for ever

@@ -10,17 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
-from django.db.models import Q
-from django.db.models.functions import Now
 
 from jobsvc.engine.errors import RunFailure
 from jobsvc.engine.ports import Ending, LeaseLost, Outcome
 from jobsvc.engine.supervise import supervise
-from jobsvc.runs.models import LostRace, Run, RunStep
+from jobsvc.runs.models import LostRace, Run
 from jobsvc.runs.plan import connection_of, plan_run
 from jobsvc.runs.record import RunRecorder
-from jobsvc.runs.steps import steps_of, write_steps
-from jobsvc.statuses import UNFINISHED, CancelReason, RunStatus
+from jobsvc.runs.steps import close_steps, steps_of, write_steps
+from jobsvc.statuses import CancelReason, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -73,21 +71,12 @@ def finish(run: Run, outcome: Outcome) -> None:
     close_steps(run)
 
 
-def close_steps(run: Run) -> None:
-    """Leave no step of a finished run open: what was cut off ended with it, the rest never ran."""
-    left = RunStep.objects.filter(run=run, status__in=UNFINISHED)
-    left.filter(started_at__isnull=False).update(
-        status=run.status, finished_at=Now(), updated_at=Now()
-    )
-    left.filter(started_at=None).update(status=RunStatus.CANCELLED, skipped=True, updated_at=Now())
-
-
 def _carry_out(run: Run) -> Outcome:
     steps = steps_of(run, connection_of(run).name)
     write_steps(run, steps)
     with _user_id() as uid:
         plan = plan_run(run, steps, uid=uid)
-        Run.objects.filter(Q(pk=run.pk, token=run.token)).update(dbt_version=plan.toolchain.version)
+        Run.objects.filter(pk=run.pk, token=run.token).update(dbt_version=plan.toolchain.version)
         Path(settings.WORKSPACES_DIR).mkdir(parents=True, exist_ok=True, mode=0o711)
         return supervise(plan, RunRecorder(run))
 

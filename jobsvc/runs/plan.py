@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 
 from environments import adapters
 from environments.define import check_not_our_own_database
 from environments.models import Connection, Credentials, Repository
-from environments.variables import values_for
+from environments.variables import resolve
 from jobsvc.engine.errors import RunFailure
 from jobsvc.engine.names import is_secret_name
 from jobsvc.engine.plan import (
@@ -83,7 +82,7 @@ def plan_run(run: Run, steps: Sequence[StepPlan], *, uid: int | None = None) -> 
         RunFailure: something is missing or refused; the sentence says what.
     """
     connection = connection_of(run)
-    variables = values_for(run.project_id, run.environment_id, run.job_id)
+    variables = resolve(run.environment, job_definition_id=run.job_id)
     profile = _profile(run, connection)
     checkout = _checkout(run)
     configuration = run.configuration

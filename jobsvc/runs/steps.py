@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from django.db.models.functions import Now
+
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.plan import StepKind, StepPlan
 from jobsvc.runs.models import Run, RunStep
+from jobsvc.statuses import UNFINISHED, RunStatus
 
 FRESHNESS = "dbt source freshness"
 DOCS = "dbt docs generate"
@@ -55,6 +58,15 @@ def write_steps(run: Run, steps: list[StepPlan]) -> None:
         )
         for step in steps
     )
+
+
+def close_steps(run: Run) -> None:
+    """Leave no step of a finished run open: what was cut off ended with it, the rest never ran."""
+    left = RunStep.objects.filter(run=run, status__in=UNFINISHED)
+    left.filter(started_at__isnull=False).update(
+        status=run.status, finished_at=Now(), updated_at=Now()
+    )
+    left.filter(started_at=None).update(status=RunStatus.CANCELLED, skipped=True, updated_at=Now())
 
 
 def _invoke(command: str) -> str:

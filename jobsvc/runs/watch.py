@@ -11,8 +11,8 @@ from datetime import timedelta
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from jobsvc.runs.execute import close_steps
 from jobsvc.runs.models import LostRace, Run
+from jobsvc.runs.steps import close_steps
 from jobsvc.statuses import RunStatus
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def watch() -> list[Run]:
 
 
 def _take_away(run: Run, still: Q) -> bool:
-    """End ``run`` in its worker's stead; the new token fences off whatever the worker still says."""
+    """End ``run`` in its worker's stead; the new token fences off its late words."""
     status, message = RunStatus.ERROR, WORKER_LOST
     if run.cancel_requested_at is not None:
         status, message = RunStatus.CANCELLED, f"Cancelled by {run.cancel_requested_by}."

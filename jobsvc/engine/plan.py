@@ -56,6 +56,7 @@ class CheckoutPlan:
         username, password: for https, sent as a header that never stands in a URL or on disk.
         private_key: OpenSSH text, for ssh; written to a file only the engine can read.
         local_roots: directories whose repositories may be cloned by ``file://``.
+        plain_http_hosts: hosts whose repositories may be cloned without TLS.
         timeout_seconds: for the whole checkout.
         max_bytes: of the checkout on disk; 0 means no limit.
     """
@@ -68,6 +69,7 @@ class CheckoutPlan:
     password: str = field(default="", repr=False)
     private_key: str = field(default="", repr=False)
     local_roots: tuple[str, ...] = ()
+    plain_http_hosts: tuple[str, ...] = ()
     timeout_seconds: int = 300
     max_bytes: int = 2 * 1024**3
 
@@ -165,7 +167,13 @@ class RunPlan:
             **{
                 **raw,
                 "checkout": CheckoutPlan(
-                    **{**raw["checkout"], "local_roots": tuple(raw["checkout"]["local_roots"])}
+                    **{
+                        **raw["checkout"],
+                        **{
+                            name: tuple(raw["checkout"][name])
+                            for name in ("local_roots", "plain_http_hosts")
+                        },
+                    }
                 ),
                 "profile": ProfilePlan(**raw["profile"]),
                 "toolchain": ToolchainPlan(

@@ -1,0 +1,345 @@
+"""One run from an empty directory to its outcome: checkout, profile, then each dbt step.
+
+Runs in the run's own supervisor process, in its main thread, and knows nothing of who asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from jobsvc.engine import artifacts, clone, names, results, sandbox
+from jobsvc.engine.commands import DbtCommand
+from jobsvc.engine.environment import child_environment
+from jobsvc.engine.errors import CommandRejected, NoSpaceLeft, ProjectNotFound, RunFailure
+from jobsvc.engine.plan import RunPlan, StepKind, StepPlan
+from jobsvc.engine.ports import CollectedFile, Ending, Outcome, Recorder, StepEnd, Stream
+from jobsvc.engine.process import ProcessEnd, run_process
+from jobsvc.engine.profiles import write_profile
+from jobsvc.engine.projectfiles import check_project_files
+from jobsvc.engine.redact import Redactor
+from jobsvc.engine.sandbox import Confinement
+from jobsvc.engine.steplog import FollowedFile, StepLog
+from jobsvc.engine.workspace import StepDirectories, Workspace
+
+DEBUG_LOG = "dbt.log"
+INFINITE = float("inf")
+
+
+def run(plan: RunPlan, recorder: Recorder) -> Outcome:
+    """Carry out ``plan``, telling ``recorder`` everything as it happens.
+
+    The workspace is ``workspace_of(plan)``; it is made here and left for the caller to remove.
+    Every step of the plan is ended exactly once, in order; those not reached, as skipped.
+
+    Raises:
+        LeaseLost: as the recorder raised it; nothing more is recorded then.
+        FileExistsError: the workspace is there already.
+    """
+    return _Run(plan, recorder).carry_out()
+
+
+def workspace_of(plan: RunPlan) -> Path:
+    """Where the run has its workspace: a name that no other attempt has."""
+    return Path(plan.workspaces) / f"run-{plan.run_id}-{plan.attempt}"
+
+
+def secrets_of(plan: RunPlan) -> list[str]:
+    """Every value that must not leave the run, wherever the plan holds it."""
+    checkout = plan.checkout
+    values = {*plan.secrets, *plan.profile.secrets.values()}
+    return sorted(filter(None, values | {checkout.password, checkout.private_key}))
+
+
+class _Run:
+    """The state of one run while it goes on."""
+
+    def __init__(self, plan: RunPlan, recorder: Recorder) -> None:
+        self._plan = plan
+        self._recorder = recorder
+        self._started = time.monotonic()
+        self._secrets = secrets_of(plan)
+        self._commit = clone.Commit(sha="", branch="")
+        self._earlier: StepDirectories | None = None
+        self._isolation_is_told = False
+
+    def carry_out(self) -> Outcome:
+        outcome = self._check_commands()
+        if outcome is None:
+            uid = self._plan.sandbox.uid if sandbox.available()["uid"] else None
+            self._workspace = Workspace.create(workspace_of(self._plan), uid=uid)
+        for step in self._plan.steps:
+            outcome = outcome or self._has_to_end_before(step)
+            if outcome is not None:
+                self._recorder.step_ended(StepEnd(index=step.index, ending=Ending.SKIPPED))
+                continue
+            self._recorder.step_started(step.index)
+            end = self._end_of(step)
+            self._recorder.step_ended(end)
+            outcome = self._outcome_of(step, end)
+        return outcome or Outcome(ending=Ending.SUCCESS)
+
+    def _check_commands(self) -> Outcome | None:
+        """Read every command before anything is started, however it was read when saved."""
+        try:
+            self._commands = {
+                step.index: DbtCommand.parse(step.command, index=step.index)
+                for step in self._plan.steps
+                if step.kind not in (StepKind.CLONE, StepKind.PROFILE)
+            }
+        except CommandRejected as rejected:
+            return Outcome(ending=Ending.ERROR, message=str(rejected))
+        return None
+
+    def _has_to_end_before(self, step: StepPlan) -> Outcome | None:
+        if self._recorder.should_stop():
+            return Outcome(
+                ending=Ending.STOPPED, message=f"Stopped before step {step.index}: {step.name}."
+            )
+        if self._seconds_left() <= 0:
+            return self._out_of_time(f"before step {step.index}: {step.name}")
+        return None
+
+    def _end_of(self, step: StepPlan) -> StepEnd:
+        log = StepLog(
+            partial(self._recorder.output, step.index, Stream.CONSOLE),
+            secrets=self._secrets,
+            limit=self._plan.log_limit_bytes,
+        )
+        try:
+            try:
+                end = self._carry_out_step(step, log)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise NoSpaceLeft() from error
+        except RunFailure as failure:
+            message = self._masked(str(failure))
+            log.say(message)
+            end = StepEnd(index=step.index, ending=Ending.ERROR, message=message)
+        except clone.CutShort as cut:
+            end = StepEnd(
+                index=step.index, ending=cut.ending, message=self._why_cut(cut.ending, step)
+            )
+        log.close()
+        return end
+
+    def _carry_out_step(self, step: StepPlan, log: StepLog) -> StepEnd:
+        match step.kind:
+            case StepKind.CLONE:
+                self._commit = clone.check_out(
+                    self._plan,
+                    self._workspace,
+                    log,
+                    should_stop=self._recorder.should_stop,
+                    seconds_left=self._seconds_left(),
+                    on_isolated=self._tell_isolation,
+                )
+            case StepKind.PROFILE:
+                self._write_profile(log)
+                self._recorder.workspace_ready(
+                    git_sha=self._commit.sha, git_branch=self._commit.branch
+                )
+            case _:
+                return self._invoke_dbt(step, log)
+        return StepEnd(index=step.index, ending=Ending.SUCCESS)
+
+    def _write_profile(self, log: StepLog) -> None:
+        """The profile, and a look at what the project would do with its paths.
+
+        Raises:
+            ProjectNotFound, ProjectFileRefused
+        """
+        profile = self._plan.profile
+        log.say(f"Creating the profile from connection {profile.connection_name} …")
+        self._workspace.show(write_profile(profile, self._workspace.profile))
+        kind = profile.output.get("type", "an unnamed type")
+        log.say(f"Successfully created the profile: target {profile.target_name}, {kind}.")
+        project = self._project()
+        if not (project / "dbt_project.yml").is_file():
+            place = self._plan.checkout.subdirectory
+            raise ProjectNotFound(place=f"the folder {place}" if place else "the root")
+        check_project_files(project)
+
+    def _project(self) -> Path:
+        """The dbt project's directory, inside the checkout.
+
+        Raises:
+            ProjectNotFound
+        """
+        subdirectory = self._plan.checkout.subdirectory
+        if not subdirectory:
+            return self._workspace.project
+        try:
+            names.check_subdirectory(subdirectory)
+        except ValueError as error:
+            raise ProjectNotFound(place=f"the folder {subdirectory}") from error
+        return self._workspace.project / subdirectory
+
+    def _invoke_dbt(self, step: StepPlan, log: StepLog) -> StepEnd:
+        directories = self._workspace.step(step.index)
+        if self._earlier is not None:
+            self._workspace.carry_parse(self._earlier, directories)
+        self._earlier = directories
+        debug = StepLog(
+            partial(self._recorder.output, step.index, Stream.DEBUG),
+            secrets=self._secrets,
+            limit=self._plan.log_limit_bytes,
+        )
+        followed = FollowedFile(
+            directories.logs, DEBUG_LOG, debug, limit=self._plan.log_limit_bytes
+        )
+
+        def should_stop() -> bool:
+            followed.pump()
+            return self._recorder.should_stop()
+
+        limit = min(step.timeout_seconds or INFINITE, self._seconds_left())
+        process_end = run_process(
+            [self._plan.toolchain.executable, *effective_arguments(self._commands[step.index])],
+            cwd=self._project(),
+            env=child_environment(self._plan, self._workspace, directories),
+            confinement=self._confinement(directories),
+            on_output=log.feed,
+            should_stop=should_stop,
+            # Zero would be no limit at all; time that is already over still is one.
+            timeout=0 if limit == INFINITE else max(limit, 0.001),
+            grace=self._plan.stop_grace_seconds,
+            on_isolated=self._tell_isolation,
+        )
+        followed.close()
+        debug.close()
+        collected = artifacts.collect(
+            directories.target,
+            self._workspace.artifacts / str(step.index),
+            secrets=self._secrets,
+        )
+        if collected.passed_over:
+            log.say(
+                f"{collected.passed_over} files of the target directory were not kept: links, or "
+                "too large, too many or oddly named."
+            )
+        return StepEnd(
+            index=step.index,
+            ending=process_end.ending,
+            exit_code=process_end.exit_code,
+            message=self._message(step, process_end, collected.files, log.recent),
+            artifacts=collected.files,
+        )
+
+    def _confinement(self, directories: StepDirectories) -> Confinement:
+        asked, workspace = self._plan.sandbox, self._workspace
+        read_only = (workspace.profile, workspace.state)
+        read_write = (
+            workspace.project,
+            workspace.home,
+            workspace.tmp,
+            directories.target,
+            directories.logs,
+        )
+        return Confinement(
+            read_only=(
+                *map(str, read_only),
+                *self._plan.toolchain.read_only,
+                *asked.read_only,
+            ),
+            read_write=(*map(str, read_write), *asked.read_write),
+            ports=asked.ports,
+            uid=workspace.uid,
+            rlimits=asked.rlimits,
+            need=asked.need,
+        )
+
+    def _message(
+        self,
+        step: StepPlan,
+        end: ProcessEnd,
+        files: list[CollectedFile],
+        console: str,
+    ) -> str:
+        """A sentence on how a dbt step ended; empty if there is nothing to say."""
+        by_path = {collected.path: collected.file for collected in files}
+        found = [
+            result
+            for name in ("run_results.json", "sources.json")
+            if name in by_path
+            for result in results.read_results(by_path[name])
+        ]
+        match end.ending:
+            case Ending.SUCCESS:
+                return "" if found else results.nothing_to_do(console)
+            case Ending.ERROR if end.exit_code < 0:
+                return (
+                    f"dbt was killed by signal {-end.exit_code}; the worker may be short of memory."
+                )
+            case Ending.ERROR:
+                failed = results.failed_nodes(found) if end.exit_code == 1 else ""
+                return failed or f"dbt ended with status {end.exit_code}: " + (
+                    results.last_words(console) or "it said nothing; see its debug log."
+                )
+            case _:
+                return self._why_cut(end.ending, step)
+
+    def _why_cut(self, ending: Ending, step: StepPlan) -> str:
+        if ending is Ending.STOPPED:
+            return "Stopped before it had finished."
+        if self._seconds_left() <= 0:
+            return f"Stopped: the run's limit of {self._plan.timeout_seconds} seconds was reached."
+        return f"Stopped: it took longer than its limit of {step.timeout_seconds} seconds."
+
+    def _outcome_of(self, step: StepPlan, end: StepEnd) -> Outcome | None:
+        """What a step's end means for the run; None if the run goes on."""
+        where = f"step {step.index}: {step.name}"
+        if end.ending is Ending.STOPPED:
+            return Outcome(ending=Ending.STOPPED, message=f"Stopped in {where}.")
+        if end.ending is Ending.TIMED_OUT and self._seconds_left() <= 0:
+            return self._out_of_time(f"in {where}")
+        if end.ending is Ending.SUCCESS or not step.blocking:
+            return None
+        if end.ending is Ending.TIMED_OUT:
+            return Outcome(
+                ending=Ending.TIMED_OUT,
+                message=f"Step {step.index} took longer than its limit of "
+                f"{step.timeout_seconds} seconds: {step.name}. Raise the limit, or let the "
+                "step do less.",
+            )
+        return Outcome(
+            ending=Ending.ERROR,
+            message=f"Step {step.index} failed: {step.name}. {end.message}",
+        )
+
+    def _out_of_time(self, where: str) -> Outcome:
+        return Outcome(
+            ending=Ending.TIMED_OUT,
+            message=f"The run took longer than its limit of {self._plan.timeout_seconds} seconds "
+            f"and was stopped {where}. Raise the job's timeout, or let it do less.",
+        )
+
+    def _seconds_left(self) -> float:
+        if not self._plan.timeout_seconds:
+            return INFINITE
+        return self._started + self._plan.timeout_seconds - time.monotonic()
+
+    def _tell_isolation(self, layers: Mapping[str, int | bool]) -> None:
+        if not self._isolation_is_told:
+            self._isolation_is_told = True
+            self._recorder.isolated(layers)
+
+    def _masked(self, text: str) -> str:
+        redactor = Redactor(self._secrets)
+        return redactor.feed(text.encode()) + redactor.flush()
+
+
+def effective_arguments(command: DbtCommand) -> tuple[str, ...]:
+    """What dbt is really given for a command as typed.
+
+    Documentation is always one static page: the other kind loads its data by scripts that a
+    page under a strict content policy may not run.
+    """
+    is_static = command.options.get("static", ("false",))[-1] == "true"
+    if command.subcommand != "docs generate" or is_static:
+        return command.arguments
+    return (*command.arguments, "--static")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobsvc.engine import launch, sandbox
+from jobsvc.engine import launch, leftovers, sandbox
 from jobsvc.engine.errors import IsolationMissing
 from jobsvc.engine.ports import Ending
 from jobsvc.engine.sandbox import Confinement
@@ -31,7 +31,6 @@ TERM_GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 KILL_GRACE = 2.0  # seconds for the kernel to end what was killed
 LAST_WORDS = 1.0  # seconds to read what was already written when the child ended
 LAUNCH_LIMIT = 30.0  # seconds for the launcher to answer
-SWEEP_LIMIT = 30.0  # seconds of killing before giving up on what cannot die
 PIECE = 65536  # bytes read at once
 
 
@@ -80,7 +79,7 @@ def run_process(
         IsolationMissing: a layer that ``confinement.need`` names is not to be had here.
     """
     sandbox.adopt_orphans()
-    bystanders = children_of(os.getpid())
+    bystanders = leftovers.children_of(os.getpid())
     child, layers = _launch(argv, cwd, env, confinement, with_stdin=bool(stdin))
     stop = _Stop(child.pid, should_stop=should_stop, timeout=timeout, grace=grace)
     try:
@@ -91,7 +90,7 @@ def run_process(
         # The leader is not reaped yet, so its group's number cannot be anyone else's.
         _signal_group(child.pid, signal.SIGKILL)
         exit_code = _reap(child)
-        sweep(bystanders, uid=confinement.uid if layers["uid"] else None)
+        leftovers.sweep(bystanders, uid=confinement.uid if layers["uid"] else None)
         _close_stdin(child)
         last_words = _rest_of(child)
     for piece in last_words:
@@ -279,78 +278,3 @@ def _rest_of(child: subprocess.Popen[bytes]) -> list[bytes]:
             while time.monotonic() < deadline and (piece := os.read(pipe.fileno(), PIECE)):
                 pieces.append(piece)
     return pieces
-
-
-def children_of(parent: int) -> frozenset[int]:
-    """The direct children of a process, those that have ended but are not reaped included.
-
-    Empty where there is no /proc: such a host has no subreaper either.
-    """
-    with suppress(FileNotFoundError):
-        every = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        # Newest first: what forks and exits all the time is then the least likely to be gone.
-        return frozenset(pid for pid in sorted(every, reverse=True) if parent_of(pid) == parent)
-    return frozenset()
-
-
-def parent_of(pid: int) -> int:
-    """The parent of a process; 0 if there is no such process."""
-    return _stat_field(pid, 1)
-
-
-def session_of(pid: int) -> int:
-    """The session of a process; 0 if there is no such process."""
-    return _stat_field(pid, 3)
-
-
-def _stat_field(pid: int, index: int) -> int:
-    """A number from /proc/PID/stat, counted from the state: 1 parent, 2 group, 3 session."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(text.rpartition(b")")[2].split()[index])  # the name may hold anything
-
-
-def sweep(bystanders: frozenset[int], *, uid: int | None = None) -> None:
-    """Kill and reap every child of this process but ``bystanders``, until none comes up any more.
-
-    Killing a child brings up its own children, which a subreaper then adopts, so this
-    reaches all that ever descended from them. With ``uid`` all processes of that user go too.
-    """
-    deadline = time.monotonic() + SWEEP_LIMIT
-    while time.monotonic() < deadline:
-        if uid is not None:
-            _kill_all_of(uid)
-        left = children_of(os.getpid()) - bystanders
-        if not left:
-            return
-        for pid in sorted(left, reverse=True):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        reaped = [pid for pid in left if _reaped(pid)]
-        if not reaped:
-            time.sleep(0.001)
-
-
-def _reaped(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
-
-
-def _kill_all_of(uid: int) -> None:
-    """Kill all processes of a user at once, as that user: no fork of theirs slips through."""
-    if uid in (0, os.getuid()):
-        return
-    helper = os.fork()
-    if helper == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            os.kill(-1, signal.SIGKILL)
-        finally:
-            os._exit(0)
-    os.waitpid(helper, 0)

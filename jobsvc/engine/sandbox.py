@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ SYSTEM_READ_ONLY = (
 )
 SYSTEM_READ_WRITE = ("/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero")
 
-_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_PDEATHSIG = 4, 36, 1
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _CAP_CHOWN, _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 0, 5, 6, 7
 
 
@@ -150,9 +151,17 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def disown_orphans() -> None:
-    """Undo ``adopt_orphans``: orphans go to the next one up, as by default."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+@contextlib.contextmanager
+def adopting_orphans() -> Iterator[None]:
+    """``adopt_orphans`` for a while; before and after, it is as it was."""
+    before = ctypes.c_int(0)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
+    adopt_orphans()
+    try:
+        yield
+    finally:
+        _prctl(_PR_SET_CHILD_SUBREAPER, before.value)
 
 
 def die_with_parent(signal_number: int) -> None:

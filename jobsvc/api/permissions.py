@@ -1,0 +1,41 @@
+"""What a token may do: its own account only, and there what its permission set allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+from accounts.models import Token
+from accounts.roles import Action
+
+
+class AccountPermission(BasePermission):
+    """Reading needs ``Action.READ``; anything else needs the view's ``writes``.
+
+    A view that names no ``writes`` can only be read. Another account is a 404, not a 403,
+    so that nobody learns which ids exist.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        token = request.auth
+        if not isinstance(token, Token):
+            return False
+        account_id = view.kwargs.get("account_id")
+        if account_id is not None and account_id != token.account_id:
+            raise NotFound(
+                f"This token has no account {account_id}. "
+                "Check the account id in the address, or use a token of that account."
+            )
+        method = (request.method or "").lower()
+        if method not in {"head", "options"} and not hasattr(view, method):
+            return True  # the view answers 405, which says more than a missing permission
+        needed = Action.READ if request.method in SAFE_METHODS else getattr(view, "writes", None)
+        if needed is None or not token.may(needed):
+            raise PermissionDenied(
+                f"This token may not {Action(needed).label if needed else 'do this'}. "
+                "Ask an admin of the account for one with a permission set that allows it."
+            )
+        return True

@@ -18,6 +18,7 @@ import yaml
 from jobsvc.engine.errors import ProjectFileRefused
 
 LARGEST_FILE = 512 * 1024  # bytes
+DEEPEST = 100  # levels of nesting
 
 # Read by dbt in these keys, with ``_`` for ``-`` as well.
 _PATH_KEYS = frozenset(
@@ -175,15 +176,27 @@ def _compose(place: Path) -> yaml.Node | None:
     if kind.st_size > LARGEST_FILE:
         raise _Reason(None, f"it is larger than {LARGEST_FILE // 1024} KiB")
     try:
-        node: yaml.Node | None = yaml.compose(place.read_bytes().decode("utf-8"), Loader=_LOADER)
+        text = place.read_bytes().decode("utf-8")
+        _check_depth(text)
+        node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as wrong:
         line = wrong.problem_mark.line + 1 if wrong.problem_mark else 1
         reason = _Reason(None, f"it is not valid YAML ({wrong.problem or 'unreadable'})")
         reason.line = line
         raise reason from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+    except (yaml.YAMLError, UnicodeDecodeError):
         raise _Reason(None, "it cannot be read as YAML in UTF-8") from None
     return node
+
+
+def _check_depth(text: str) -> None:
+    """Refuse nesting that would exhaust the stack of the composer, which is recursive C."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise _Reason(None, f"its YAML is nested more than {DEEPEST} levels deep")
 
 
 def _pairs(node: yaml.Node, seen: set[int] | None = None) -> Iterator[tuple[yaml.Node, yaml.Node]]:

@@ -1,0 +1,125 @@
+"""An installation of its own for a test: a database, a data folder, and processes on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+
+ROOT = Path(__file__).resolve().parent.parent
+POSTGRES_URL = os.environ.get(
+    "JOBSVC_TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/postgres"
+)
+
+
+@dataclass
+class Installation:
+    """Environment variables that make a process part of one installation, and ways to start one.
+
+    Attributes:
+        started: everything started here, so that a test can leave nothing behind.
+    """
+
+    data: Path
+    database_url: str
+    settings: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        plain = {
+            name: value for name, value in os.environ.items() if not name.startswith("JOBSVC_")
+        }
+        return plain | {
+            "DJANGO_SETTINGS_MODULE": "jobsvc.settings",
+            "PYTHONPATH": str(ROOT),
+            "JOBSVC_DATA_DIR": str(self.data),
+            "JOBSVC_DATABASE_URL": self.database_url,
+            "JOBSVC_TOOLCHAINS_DIR": str(ROOT / ".toolchains"),
+            **self.settings,
+        }
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start this Python with ``arguments``."""
+        child = subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, env=self.environment, **options
+        )
+        self.started.append(child)
+        return child
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command to its end and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def act(self, action: str, *arguments: object) -> Any:
+        """Do one action of ``tests.actor`` in a process of its own and return its answer."""
+        child = self.begin(action, *arguments)
+        return self.answer(child)
+
+    def begin(self, action: str, *arguments: object) -> subprocess.Popen[bytes]:
+        """Start an action of ``tests.actor`` without waiting for it."""
+        return self.start(
+            "-m", "tests.actor", action, *map(str, arguments), stdout=subprocess.PIPE
+        )
+
+    def answer(self, child: subprocess.Popen[bytes]) -> Any:
+        output, _ = child.communicate(timeout=120)
+        assert child.returncode == 0, f"{child.args} ended with {child.returncode}"
+        return json.loads(output.splitlines()[-1])
+
+    def stop_all(self) -> None:
+        for child in self.started:
+            if child.poll() is None:
+                child.kill()
+            child.wait(timeout=20)
+
+
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """The address of an empty PostgreSQL database, dropped afterwards."""
+    name = f"jobsvc_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(POSTGRES_URL, autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield urlsplit(POSTGRES_URL)._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(POSTGRES_URL, autocommit=True) as server:
+            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def installation(kind: str, data: Path, **settings: str) -> Iterator[Installation]:
+    """An installation on ``sqlite`` or ``postgresql`` whose database is migrated."""
+    if kind == "sqlite":
+        made = Installation(data, f"sqlite:///{data}/db.sqlite3", settings)
+        yield from _using(made)
+        return
+    with postgres_database() as address:
+        yield from _using(Installation(data, address, settings))
+
+
+def _using(made: Installation) -> Iterator[Installation]:
+    try:
+        made.manage("migrate", "--verbosity=0", "--skip-checks")
+        yield made
+    finally:
+        made.stop_all()

@@ -147,7 +147,7 @@ def _local(
 
 def shown(url: str) -> str:
     """``url`` for a message or a log: without anything that could be a credential."""
-    visible = "".join(character if character.isprintable() else "?" for character in url)
+    visible = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in url)
     visible = re.sub(r"//.*@", "//", visible)
     visible = re.sub(r"[?#].*", "", visible)
     return visible if len(visible) <= SHOWN else f"{visible[:SHOWN]}…"

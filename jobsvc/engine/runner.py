@@ -80,6 +80,10 @@ class _Run:
             end = self._end_of(step)
             self._recorder.step_ended(end)
             outcome = self._outcome_of(step, end)
+            if step.kind is StepKind.PROFILE and outcome is None:
+                self._recorder.workspace_ready(
+                    git_sha=self._commit.sha, git_branch=self._commit.branch
+                )
         return outcome or Outcome(ending=Ending.SUCCESS)
 
     def _check_commands(self) -> Outcome | None:
@@ -140,9 +144,6 @@ class _Run:
                 )
             case StepKind.PROFILE:
                 self._write_profile(log)
-                self._recorder.workspace_ready(
-                    git_sha=self._commit.sha, git_branch=self._commit.branch
-                )
             case _:
                 return self._invoke_dbt(step, log)
         return StepEnd(index=step.index, ending=Ending.SUCCESS)

@@ -49,8 +49,8 @@ _keys = _made_keys() if EMBEDDED else {"secret_key": "", "field_encryption_keys"
 
 DEBUG = env.bool("JOBSVC_DEBUG", False)
 SECRET_KEY = env.str("JOBSVC_SECRET_KEY", _keys["secret_key"])
-FIELD_ENCRYPTION_KEYS = env.list(
-    "JOBSVC_FIELD_ENCRYPTION_KEYS", _keys["field_encryption_keys"]
+FIELD_ENCRYPTION_KEYS: list[str] = (
+    env.list("JOBSVC_FIELD_ENCRYPTION_KEYS", None) or _keys["field_encryption_keys"]
 )  # Fernet keys: the first encrypts, all decrypt
 SITE_URL = env.str("JOBSVC_SITE_URL", "http://127.0.0.1:8000").rstrip("/")
 ALLOWED_HOSTS = env.list("JOBSVC_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
@@ -224,15 +224,17 @@ RUN_MAX_SECONDS = env.int("JOBSVC_RUN_MAX_SECONDS", 24 * 3600)
 STOP_GRACE_SECONDS = env.int("JOBSVC_STOP_GRACE_SECONDS", 10)  # from SIGINT to SIGTERM
 CHECKOUT_TIMEOUT_SECONDS = env.int("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", 300)
 # Layers of isolation that must hold, else a run is refused: "landlock:4,seccomp,uid".
-ISOLATION_NEED = env.list("JOBSVC_ISOLATION_NEED", [])
+ISOLATION_NEED: list[str] = env.list("JOBSVC_ISOLATION_NEED", [])
 # First and last user id that runs are given, one each ("20001-20064"); needs a root worker.
 RUN_UIDS = env.str("JOBSVC_RUN_UIDS", "")
 # Folders whose repositories may be cloned by file://. Only for one's own machine.
-GIT_LOCAL_ROOTS = env.list("JOBSVC_GIT_LOCAL_ROOTS", [])
+GIT_LOCAL_ROOTS: list[str] = env.list("JOBSVC_GIT_LOCAL_ROOTS", [])
 # Hosts that may be cloned from by plain http, such as one on a private network.
-GIT_PLAIN_HTTP_HOSTS = env.list("JOBSVC_GIT_PLAIN_HTTP_HOSTS", [])
+GIT_PLAIN_HTTP_HOSTS: list[str] = env.list("JOBSVC_GIT_PLAIN_HTTP_HOSTS", [])
 # A warehouse on the very server that holds our own data is refused unless this is on.
 ALLOW_OWN_DATABASE_SERVER = env.bool("JOBSVC_ALLOW_OWN_DATABASE_SERVER", False)
+# Whether testing a connection may knock at private addresses, and so show what listens there.
+ALLOW_PRIVATE_CONNECTION_TESTS = env.bool("JOBSVC_ALLOW_PRIVATE_CONNECTION_TESTS", EMBEDDED)
 
 # --- People and safety -------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Pages for people: server-made, whole without JavaScript, refreshed in parts by htmx."""

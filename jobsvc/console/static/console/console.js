@@ -1,0 +1,100 @@
+// What the pages do beyond links and forms. Every page is whole without it.
+(() => {
+  "use strict";
+  const byId = (id) => document.getElementById(id);
+
+  // Old links of dbt Cloud's shape carry their address in the fragment.
+  const old = location.hash.match(/^#\/accounts\/(\d+)\/projects\/(\d+)\/(runs|jobs)\/(\d+)/);
+  if (old) location.replace(`/deploy/${old[1]}/projects/${old[2]}/${old[3]}/${old[4]}/`);
+
+  // Dates in the viewer's own zone; the exact moment stays in the title.
+  const pad = (number) => String(number).padStart(2, "0");
+  const showLocalTimes = (root) => {
+    for (const time of root.querySelectorAll('time[data-time="far"]')) {
+      const at = new Date(time.dateTime);
+      const day = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
+      time.textContent = `${day} ${pad(at.getHours())}:${pad(at.getMinutes())}`;
+    }
+  };
+
+  // A link to a question opens it as a dialog; the link itself is the way without scripts.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-dialog]");
+    const dialog = link && byId(link.dataset.dialog);
+    if (dialog) {
+      event.preventDefault();
+      dialog.showModal();
+    }
+    const close = event.target.closest("dialog [data-close]");
+    if (close) {
+      event.preventDefault();
+      close.closest("dialog").close();
+    }
+  });
+  // Menus close at a click elsewhere and at Escape.
+  const closeMenus = (except) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (menu !== except) menu.open = false;
+    }
+  };
+  document.addEventListener("click", (event) => closeMenus(event.target.closest("details.menu")));
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && document.querySelector("details.menu[open]");
+    if (menu) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+
+  // Asking stops in hidden tabs, and slows down while the service does not answer.
+  let failures = 0;
+  let nextTry = 0;
+  let lastGood = new Date();
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden || Date.now() < nextTry) event.preventDefault();
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const trouble = byId("trouble");
+    if (event.detail.successful) {
+      failures = 0;
+      nextTry = 0;
+      lastGood = new Date();
+      if (trouble) trouble.hidden = true;
+      return;
+    }
+    failures += 1;
+    nextTry = Date.now() + 1000 * Math.min(60, 2 ** failures);
+    if (trouble && failures > 1) {
+      trouble.textContent =
+        `The service does not answer. Last updated ${lastGood.toLocaleTimeString()}; ` +
+        "trying again by itself.";
+      trouble.hidden = false;
+    }
+  });
+
+  // The log stays at its end, unless the reader has scrolled up.
+  let atEnd = true;
+  const toEnd = () => {
+    const log = byId("log");
+    if (log && atEnd) log.scrollTop = log.scrollHeight;
+  };
+  document.addEventListener("htmx:beforeSwap", () => {
+    const log = byId("log");
+    atEnd = !log || log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  });
+  let announced = "";
+  const announce = (aloud) => {
+    const news = document.querySelector("[data-announce]")?.textContent.trim() ?? "";
+    if (aloud && news && news !== announced) byId("announcer").textContent = news;
+    announced = news;
+  };
+  document.addEventListener("htmx:afterSwap", () => {
+    toEnd();
+    showLocalTimes(document);
+    announce(true);
+  });
+
+  toEnd();
+  showLocalTimes(document);
+  announce(false);
+})();

@@ -1,0 +1,1 @@
+"""How the console says things: statuses, durations, moments, logs."""

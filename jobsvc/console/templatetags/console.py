@@ -1,0 +1,190 @@
+"""Statuses, durations, moments and logs, said the same way on every page."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
+
+from accounts.models import Membership
+from environments.models import Project
+from jobsvc.jobs.models import Job
+from jobsvc.jobs.schedule import in_words
+from jobsvc.runs.models import Run, RunStep
+from jobsvc.statuses import RunStatus, State
+
+register = template.Library()
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a status is shown: never by its colour alone."""
+
+    glyph: str
+    word: str
+    tone: str  # a class of console.css
+
+
+LOOKS = {
+    RunStatus.QUEUED: Look("◷", "Queued", "mut"),
+    RunStatus.STARTING: Look("◔", "Starting", "run"),
+    RunStatus.RUNNING: Look("◐", "Running", "run"),
+    RunStatus.SUCCESS: Look("✓", "Success", "ok"),
+    RunStatus.ERROR: Look("✕", "Error", "err"),
+    RunStatus.CANCELLED: Look("⊘", "Cancelled", "mut"),
+}
+SKIPPED = Look("—", "Skipped", "mut")
+WAITING = Look("○", "Waiting", "mut")  # a step before its turn; only a run is in a queue
+
+
+@register.filter
+def look(thing: Run | RunStep) -> Look:
+    """The look of a run or of a step."""
+    if isinstance(thing, RunStep) and thing.skipped:
+        return SKIPPED
+    if isinstance(thing, RunStep) and thing.status == RunStatus.QUEUED:
+        return WAITING
+    return LOOKS[RunStatus(thing.status)]
+
+
+@register.filter
+def pill(thing: Run | RunStep) -> SafeString:
+    """A status as glyph, word and colour."""
+    shown = look(thing)
+    return format_html(
+        '<span class="pill {}"><span class="glyph" aria-hidden="true">{}</span> {}</span>',
+        shown.tone,
+        shown.glyph,
+        shown.word,
+    )
+
+
+@register.filter
+def duration(length: timedelta | None) -> str:
+    """``1 m 44 s``, the two largest units; a dash where there is none."""
+    if length is None:
+        return "—"
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} m {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} m"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
+
+
+@register.filter
+def queued_for(run: Run) -> timedelta:
+    """How long a run waited for its turn, until now while it still waits."""
+    return (run.dequeued_at or run.finished_at or now()) - run.created_at
+
+
+@register.filter
+def ran_for(thing: Run | RunStep) -> timedelta | None:
+    """How long a run or a step worked, until now while it does; None if it never began."""
+    if thing.started_at is None:
+        return None
+    return (thing.finished_at or now()) - thing.started_at
+
+
+@register.filter
+def when(moment: datetime | None) -> SafeString:
+    """``14 min ago`` or ``in 5 h`` within a day, else a date; the exact moment as its title.
+
+    A date is in UTC; console.js turns it into the viewer's own zone.
+    """
+    if moment is None:
+        return format_html("—")
+    exact = moment.astimezone(UTC)
+    apart = moment - now()
+    if abs(apart) < timedelta(days=1):
+        short, kind = _nearby(apart), "near"
+    else:
+        short, kind = f"{exact:%Y-%m-%d %H:%M} UTC", "far"
+    return format_html(
+        '<time datetime="{}" title="{}" data-time="{}">{}</time>',
+        f"{exact:%Y-%m-%dT%H:%M:%SZ}",
+        f"{exact:%Y-%m-%d %H:%M:%S} UTC",
+        kind,
+        short,
+    )
+
+
+def _nearby(apart: timedelta) -> str:
+    seconds = abs(int(apart.total_seconds()))
+    if seconds < 45:
+        return "just now" if apart <= timedelta(0) else "in a moment"
+    if seconds < 90 * 60:
+        size = f"{max(1, round(seconds / 60))} min"
+    else:
+        size = f"{round(seconds / 3600)} h"
+    return f"{size} ago" if apart < timedelta(0) else f"in {size}"
+
+
+@register.filter
+def revision(run: Run) -> str:
+    """``main@1027c4d``: what was asked for until it is checked out, then what was."""
+    asked = getattr(run, "trigger", None)
+    branch = run.git_branch or (asked.git_branch if asked else None) or ""
+    sha = run.git_sha or (asked.git_sha if asked else None) or ""
+    return f"{branch}@{sha[:7]}" if sha else branch
+
+
+_ESCAPES = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # a title or a link, with what it says
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor moves
+    r"|\x1b[@-_]?"
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@register.filter
+def plain(text: str) -> str:
+    """A log as text alone: no terminal codes, nothing that hides or turns characters."""
+    text = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROLS.sub("", text)
+
+
+@register.filter
+def triggers(job: Job) -> list[str]:
+    """What starts a job, in words."""
+    words = []
+    if job.triggers_schedule:
+        words.append(in_words(job.cron, job.timezone))
+    if job.triggers_github_webhook or job.triggers_git_provider_webhook:
+        words.append("On pull requests")
+    if job.triggers_on_merge:
+        words.append("When a pull request is merged")
+    if completion := getattr(job, "completion_trigger", None):
+        endings = " or ".join(RunStatus(status).label.lower() for status in completion.statuses)
+        words.append(f"After {completion.upstream} ends in {endings}")
+    return words or ["By hand or through the API"]
+
+
+@register.inclusion_tag("console/_side.html", takes_context=True)
+def side(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
+    """The bar beside every page: where one is, where one can go, who one is."""
+    request = context["request"]
+    return {
+        "request": request,
+        "csrf_token": context.get("csrf_token"),
+        "user": request.user,
+        "membership": membership,
+        "account": membership.account,
+        "others": Membership.objects.filter(user=request.user, account__state=State.ACTIVE)
+        .exclude(pk=membership.pk)
+        .select_related("account")
+        .order_by("account__name"),
+        "projects": Project.objects.of_account(membership.account_id).active().order_by("name"),
+        "theme": request.COOKIES.get("theme", ""),
+    }

@@ -1,0 +1,62 @@
+"""The console's addresses: dbt Cloud's own, because tools build and print those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, register_converter
+from django.urls.converters import IntConverter
+from django.views.generic import RedirectView
+
+from jobsvc.console.views import jobs, runs, shell
+
+app_name = "console"
+
+
+class NumberConverter(IntConverter):
+    """An id that fits a 64-bit column: a longer number is no page, not a server error."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_converter(NumberConverter, "number")
+
+PROJECT = "deploy/<number:account_id>/projects/<number:project_id>"
+
+
+def both(route: str, view: Callable[..., HttpResponseBase], name: str) -> list[URLPattern]:
+    """``route`` with a slash at its end and without; links are made with it."""
+    return [path(f"{route}/", view, name=name), path(route, view)]
+
+
+urlpatterns = [
+    path("", shell.start, name="start"),
+    path("theme", shell.set_theme, name="theme"),
+    *both(
+        "deploy/<number:account_id>", RedirectView.as_view(pattern_name="console:runs"), "account"
+    ),
+    *both("deploy/<number:account_id>/runs", runs.run_list, "runs"),
+    *both(PROJECT, RedirectView.as_view(pattern_name="console:jobs"), "project"),
+    *both(f"{PROJECT}/jobs", jobs.job_list, "jobs"),
+    *both(f"{PROJECT}/jobs/<number:job_id>", jobs.job_detail, "job"),
+    *both(f"{PROJECT}/jobs/<number:job_id>/run", jobs.run_now, "run_now"),
+    *both(f"{PROJECT}/runs/<number:run_id>", runs.run_detail, "run"),
+    *both(f"{PROJECT}/runs/<number:run_id>/cancel", runs.run_cancel, "run_cancel"),
+    *both(f"{PROJECT}/runs/<number:run_id>/logs/tail", runs.log_tail, "log_tail"),
+    *both(f"{PROJECT}/runs/<number:run_id>/artifacts", runs.artifact_list, "artifacts"),
+    path(
+        f"{PROJECT}/runs/<number:run_id>/artifacts/<path:artifact_path>",
+        runs.artifact,
+        name="artifact",
+    ),
+    # Short and old forms, from chat, mails and tools.
+    *both("r/<number:run_id>", shell.short_run, "short_run"),
+    *both("j/<number:job_id>", shell.short_job, "short_job"),
+    path(
+        "next/deploy/<path:rest>",
+        RedirectView.as_view(url="/deploy/%(rest)s", query_string=True),
+    ),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("accounts/login", RedirectView.as_view(pattern_name="account_login", query_string=True)),
+]

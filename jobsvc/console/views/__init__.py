@@ -1,0 +1,1 @@
+"""One file a subject: the shell around all pages, runs, jobs."""

@@ -29,8 +29,12 @@ EMBEDDED = MODE == "embedded"
 DATA_DIR = env.path("JOBSVC_DATA_DIR", BASE_DIR / ".jobsvc").resolve()
 
 
-def _made_keys() -> dict[str, Any]:
-    """The keys of an embedded installation, made once and kept in a file only we can read."""
+def _made_keys() -> tuple[str, list[str]]:
+    """The keys of an embedded installation, made once and kept in a file only we can read.
+
+    Returns:
+        the secret key; the keys that encrypt secrets at rest.
+    """
     place = DATA_DIR / "keys.json"
     DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = {
@@ -42,15 +46,15 @@ def _made_keys() -> dict[str, Any]:
             json.dump(made, file)
     except FileExistsError:
         made = json.loads(place.read_text())
-    return made
+    return str(made["secret_key"]), list(made["field_encryption_keys"])
 
 
-_keys = _made_keys() if EMBEDDED else {"secret_key": "", "field_encryption_keys": []}
+_secret_key, _encryption_keys = _made_keys() if EMBEDDED else ("", [])
 
 DEBUG = env.bool("JOBSVC_DEBUG", False)
-SECRET_KEY = env.str("JOBSVC_SECRET_KEY", _keys["secret_key"])
-FIELD_ENCRYPTION_KEYS: list[str] = (
-    env.list("JOBSVC_FIELD_ENCRYPTION_KEYS", None) or _keys["field_encryption_keys"]
+SECRET_KEY = env.str("JOBSVC_SECRET_KEY", _secret_key)
+FIELD_ENCRYPTION_KEYS: list[str] = env.list(
+    "JOBSVC_FIELD_ENCRYPTION_KEYS", _encryption_keys
 )  # Fernet keys: the first encrypts, all decrypt
 SITE_URL = env.str("JOBSVC_SITE_URL", "http://127.0.0.1:8000").rstrip("/")
 ALLOWED_HOSTS = env.list("JOBSVC_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -69,8 +70,7 @@ class _Run:
     def carry_out(self) -> Outcome:
         outcome = self._check_commands()
         if outcome is None:
-            uid = self._plan.sandbox.uid if sandbox.available()["uid"] else None
-            self._workspace = Workspace.create(workspace_of(self._plan), uid=uid)
+            outcome = self._make_workspace()
         for step in self._plan.steps:
             outcome = outcome or self._has_to_end_before(step)
             if outcome is not None:
@@ -98,6 +98,15 @@ class _Run:
             return Outcome(ending=Ending.ERROR, message=str(rejected))
         return None
 
+    def _make_workspace(self) -> Outcome | None:
+        uid = self._plan.sandbox.uid if sandbox.available()["uid"] else None
+        try:
+            with _full_disk_in_words():
+                self._workspace = Workspace.create(workspace_of(self._plan), uid=uid)
+        except NoSpaceLeft as failure:
+            return Outcome(ending=Ending.ERROR, message=str(failure))
+        return None
+
     def _has_to_end_before(self, step: StepPlan) -> Outcome | None:
         if self._recorder.should_stop():
             return Outcome(
@@ -114,12 +123,8 @@ class _Run:
             limit=self._plan.log_limit_bytes,
         )
         try:
-            try:
+            with _full_disk_in_words():
                 end = self._carry_out_step(step, log)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise NoSpaceLeft() from error
         except RunFailure as failure:
             message = self._masked(str(failure))
             log.say(message)
@@ -163,7 +168,7 @@ class _Run:
         if not (project / "dbt_project.yml").is_file():
             place = self._plan.checkout.subdirectory
             raise ProjectNotFound(place=f"the folder {place}" if place else "the root")
-        check_project_files(project)
+        check_project_files(project, self._workspace.project)
 
     def _project(self) -> Path:
         """The dbt project's directory, inside the checkout.
@@ -332,6 +337,21 @@ class _Run:
     def _masked(self, text: str) -> str:
         redactor = Redactor(self._secrets)
         return redactor.feed(text.encode()) + redactor.flush()
+
+
+@contextmanager
+def _full_disk_in_words() -> Iterator[None]:
+    """Turn the system's error for a full disk into ours.
+
+    Raises:
+        NoSpaceLeft
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoSpaceLeft() from error
 
 
 def effective_arguments(command: DbtCommand) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class PermissionSet(TextChoices):
     JOB_VIEWER = "job_viewer", "Job viewer"
     READONLY = "readonly", "Read-only"
     ACCOUNT_VIEWER = "account_viewer", "Account viewer"
+    METADATA_ONLY = "metadata_only", "Metadata only"
 
 
 _EVERYTHING = frozenset(Action)
@@ -52,6 +53,7 @@ ALLOWED: dict[PermissionSet, frozenset[Action]] = {
     PermissionSet.JOB_VIEWER: _READ,
     PermissionSet.READONLY: _READ,
     PermissionSet.ACCOUNT_VIEWER: _READ,
+    PermissionSet.METADATA_ONLY: frozenset(),  # what it may read is not among these actions
 }
 
 

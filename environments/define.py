@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -361,7 +362,16 @@ def define_repository(
     Raises:
         ValidationError: this service may not clone the address, or not in that way.
     """
+    before = Repository.objects.filter(pk=repository.pk).first()
     transport = _check_remote_url(repository)
+    if before is not None and _origin(before) != _origin(repository):
+        # A token is for the host it was given for; whoever may change the address may not
+        # have it sent to a host of their own.
+        repository.secrets = {
+            name: value
+            for name, value in repository.secrets.items()
+            if name not in {"username", "password"}
+        }
     if not repository.git_clone_strategy:
         repository.git_clone_strategy = (
             CloneStrategy.DEPLOY_KEY if transport == "ssh" else CloneStrategy.GIT_TOKEN
@@ -422,6 +432,10 @@ def _check_remote_url(repository: Repository) -> str:
         raise ValidationError({"remote_url": str(refused)}) from refused
     repository.remote_url = address.url
     return address.transport
+
+
+def _origin(repository: Repository) -> str:
+    return urlsplit(repository.remote_url).netloc.lower()
 
 
 def _token_user(repository: Repository) -> str:

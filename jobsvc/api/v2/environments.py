@@ -10,7 +10,7 @@ from rest_framework import serializers
 from accounts.roles import Action
 from environments.models import Credentials, Environment
 from jobsvc.api.base import Lists, Reads, Resource, Shape
-from jobsvc.api.fields import IdField
+from jobsvc.api.fields import IdField, Nothing
 from jobsvc.api.filters import number, numbers, text, texts
 from jobsvc.api.related import Related
 from jobsvc.api.routes import both
@@ -50,14 +50,14 @@ class EnvironmentShape(Shape[Environment]):
     connection_id = IdField(read_only=True, allow_null=True)
     credentials_id = IdField(read_only=True, allow_null=True)
     extended_attributes_id = IdField(read_only=True, allow_null=True)
-    primary_profile_id = serializers.SerializerMethodField(method_name="nothing")
+    primary_profile_id = Nothing()
     is_deferrable = serializers.SerializerMethodField()
     project = Related(ProjectShape)
     connection = Related(ProjectConnectionShape)
     credentials = Related(EnvironmentCredentialsShape)
     repository = Related(RepositoryShape, of="project.repository")
-    jobs = serializers.SerializerMethodField(method_name="nothing")
-    custom_environment_variables = serializers.SerializerMethodField(method_name="nothing")
+    jobs = Nothing()
+    custom_environment_variables = Nothing()
 
     class Meta:
         model = Environment
@@ -91,10 +91,6 @@ class EnvironmentShape(Shape[Environment]):
             "custom_environment_variables",
         ]
 
-    def nothing(self, _environment: Environment) -> None:
-        """A field of dbt Cloud's that is always null here."""
-        return
-
     def get_is_deferrable(self, environment: Environment) -> bool:
         """Whether it has a successful run with artifacts; read with the row where it can be."""
         known: bool | None = getattr(environment, "has_state", None)
@@ -110,7 +106,7 @@ class EnvironmentV2Shape(EnvironmentShape):
     dbt_project_subdirectory = serializers.CharField(
         source="project.dbt_project_subdirectory", read_only=True
     )
-    created_by_id = serializers.SerializerMethodField(method_name="nothing")
+    created_by_id = Nothing()
 
     class Meta(EnvironmentShape.Meta):
         fields: ClassVar = [

@@ -11,7 +11,7 @@ from accounts.roles import Action
 from environments.adapters import VERSIONS
 from environments.models import Connection, Environment, Project
 from jobsvc.api.base import Lists, Reads, Resource, Shape
-from jobsvc.api.fields import IdField
+from jobsvc.api.fields import IdField, Nothing
 from jobsvc.api.filters import numbers, text
 from jobsvc.api.related import Related
 from jobsvc.api.routes import both
@@ -34,8 +34,8 @@ class ProjectConnectionShape(Shape[Connection]):
     project_id = IdField(read_only=True, allow_null=True)
     type = serializers.SerializerMethodField()
     details = serializers.JSONField(source="config", read_only=True)
-    created_by_id = serializers.SerializerMethodField(method_name="nothing")
-    created_by_service_token_id = serializers.SerializerMethodField(method_name="nothing")
+    created_by_id = Nothing()
+    created_by_service_token_id = Nothing()
 
     class Meta:
         model = Connection
@@ -57,10 +57,6 @@ class ProjectConnectionShape(Shape[Connection]):
     def get_type(self, connection: Connection) -> str:
         return connection_type(VERSIONS[connection.adapter_version])
 
-    def nothing(self, _connection: Connection) -> None:
-        """A field of dbt Cloud's that this service has no use for."""
-        return
-
 
 class ProjectEnvironmentShape(serializers.ModelSerializer[Environment]):
     """What a project shows of its environments."""
@@ -74,9 +70,9 @@ class ProjectShape(Shape[Project]):
     account_id = IdField(read_only=True)
     connection_id = IdField(read_only=True, allow_null=True)
     repository_id = IdField(read_only=True, allow_null=True)
-    semantic_layer_config_id = serializers.SerializerMethodField(method_name="nothing")
-    default_version = serializers.SerializerMethodField(method_name="nothing")
-    fusion_readiness = serializers.SerializerMethodField(method_name="nothing")
+    semantic_layer_config_id = Nothing()
+    default_version = Nothing()
+    fusion_readiness = Nothing()
     connection = Related(ProjectConnectionShape)
     repository = Related(RepositoryShape)
     environments = serializers.SerializerMethodField()
@@ -111,10 +107,6 @@ class ProjectShape(Shape[Project]):
             "fusion_readiness",
         ]
 
-    def nothing(self, _project: Project) -> None:
-        """A field of dbt Cloud's that this service has no use for."""
-        return
-
     def get_environments(self, project: Project) -> list[dict[str, Any]] | None:
         if "environments" not in self.context.get("include", ()):
             return None
@@ -134,7 +126,8 @@ class ProjectShape(Shape[Project]):
         if pk is None or name not in self.context.get("include", ()):
             return None
         columns = ("id", "account_id", "project_id", "environment_id", "name", "state")
-        return project.jobs.filter(pk=pk).values(*columns).first()
+        rows: QuerySet[Any, dict[str, Any]] = project.jobs.filter(pk=pk).values(*columns)
+        return rows.first()
 
 
 class ProjectResource(Resource[Project]):

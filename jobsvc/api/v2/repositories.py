@@ -11,7 +11,7 @@ from rest_framework import serializers
 from accounts.roles import Action
 from environments.models import CloneStrategy, Repository
 from jobsvc.api.base import Lists, Reads, Resource, Shape
-from jobsvc.api.fields import IdField
+from jobsvc.api.fields import IdField, Nothing
 from jobsvc.api.filters import number
 from jobsvc.api.routes import both
 
@@ -38,12 +38,12 @@ class RepositoryShape(Shape[Repository]):
     web_url = serializers.SerializerMethodField()
     deploy_key_id = serializers.SerializerMethodField()
     deploy_key = serializers.SerializerMethodField()
-    repository_credentials_id = serializers.SerializerMethodField(method_name="nothing")
-    gitlab_project_id = serializers.SerializerMethodField(method_name="nothing")
-    github_installation_id = serializers.SerializerMethodField(method_name="nothing")
-    github_webhook_id = serializers.SerializerMethodField(method_name="nothing")
-    git_provider_id = serializers.SerializerMethodField(method_name="nothing")
-    private_link_endpoint_id = serializers.SerializerMethodField(method_name="nothing")
+    repository_credentials_id = Nothing()
+    gitlab_project_id = Nothing()
+    github_installation_id = Nothing()
+    github_webhook_id = Nothing()
+    git_provider_id = Nothing()
+    private_link_endpoint_id = Nothing()
 
     class Meta:
         model = Repository
@@ -98,10 +98,6 @@ class RepositoryShape(Shape[Repository]):
             "state": repository.state,
             "public_key": repository.public_key,
         }
-
-    def nothing(self, _repository: Repository) -> None:
-        """A field of dbt Cloud's that this service has no use for."""
-        return
 
 
 def _is_read_by_key(repository: Repository) -> bool:

@@ -1,0 +1,31 @@
+"""Addresses of version 3, below ``/api/v3/``."""
+
+from __future__ import annotations
+
+from jobsvc.api.routes import both
+from jobsvc.api.v2.accounts import Accounts, OneAccount
+from jobsvc.api.v2.users import Users
+from jobsvc.api.v3 import (
+    connections,
+    credentials,
+    environment_variables,
+    environments,
+    extended_attributes,
+    projects,
+    repositories,
+    service_tokens,
+)
+
+urlpatterns = [
+    *both("accounts", Accounts),
+    *both("accounts/<id:account_id>", OneAccount),
+    *both("accounts/<id:account_id>/users", Users),
+    *projects.urlpatterns,
+    *environments.urlpatterns,
+    *environment_variables.urlpatterns,
+    *connections.urlpatterns,
+    *credentials.urlpatterns,
+    *repositories.urlpatterns,
+    *extended_attributes.urlpatterns,
+    *service_tokens.urlpatterns,
+]

@@ -18,6 +18,7 @@ from django.db.models.functions import Cast
 from django.db.models.query_utils import DeferredAttribute
 
 SETTING = "FIELD_ENCRYPTION_KEYS"
+TOKENS_BEGIN = "gAAAAA"  # Fernet's version and the first bytes of its time, in base64
 
 
 class Secrets(dict[str, Any]):
@@ -101,6 +102,8 @@ class EncryptedJSONField(models.TextField[Any, Any]):
         if value is None or isinstance(value, Secrets):
             return value
         if isinstance(value, str):
+            if value.startswith(TOKENS_BEGIN):
+                return decrypt(value, place=self._place)  # out of a dump
             try:
                 value = json.loads(value)
             except ValueError:
@@ -113,7 +116,7 @@ class EncryptedJSONField(models.TextField[Any, Any]):
         return None if value is None else encrypt(self.to_python(value))
 
     def value_to_string(self, obj: models.Model) -> str:
-        """For ``dumpdata``: the token, not the secret."""
+        """For ``dumpdata``: the token, not the secret. ``to_python`` reads it again."""
         return self.get_prep_value(self.value_from_object(obj)) or ""
 
     def get_lookup(self, lookup_name: str) -> Any:

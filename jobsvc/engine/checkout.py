@@ -22,6 +22,7 @@ from jobsvc.engine import names
 from jobsvc.engine.clone import Answer, Request
 from jobsvc.engine.errors import (
     CommitNotFound,
+    HostKeyChanged,
     NoSpaceLeft,
     RefNotFound,
     RepositoryRefused,
@@ -42,8 +43,8 @@ REFUSALS: tuple[tuple[str, type[RunFailure], str], ...] = (
     (r"No space left on device", NoSpaceLeft, ""),
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed",
-        RepositoryRefused,
-        "the host's ssh key is not the one that this server knows",
+        HostKeyChanged,
+        "",
     ),
     (
         r"could not read (?:Username|Password)|Authentication failed|Access denied"
@@ -193,7 +194,8 @@ def check_out(request: Request, say: Callable[[str], None]) -> Answer:
     """Fetch one commit and put its files into ``request.directory``, links as plain files.
 
     Raises:
-        CommitNotFound, RefNotFound, RepositoryRefused, RepositoryUnreachable, NoSpaceLeft
+        CommitNotFound, RefNotFound, RepositoryRefused, RepositoryUnreachable, HostKeyChanged,
+        NoSpaceLeft
     """
     repository = Git(request)
     say(f"Cloning {request.url} …")

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jobsvc.engine import errors, names
 from jobsvc.engine.addresses import Address, parse_address
@@ -26,7 +25,7 @@ from jobsvc.engine.workspace import Workspace, write_private
 
 KNOWN_HOSTS = "known_hosts"  # beside the workspaces, so that a host's key is kept across runs
 ANSWER = "answer.json"
-LONGEST_ANSWER = 64 * 1024  # bytes
+LONGEST_FILE = 1024**2  # bytes of an answer, or of known hosts
 MEASURE_SECONDS = 2.0  # between two looks at how much there is on disk
 BLOCK = 4096  # bytes; the least that a file or a directory counts
 
@@ -34,6 +33,7 @@ FAILURES: dict[str, type[errors.RunFailure]] = {
     failure.__name__: failure
     for failure in (
         errors.CommitNotFound,
+        errors.HostKeyChanged,
         errors.NoSpaceLeft,
         errors.RefNotFound,
         errors.RepositoryRefused,
@@ -161,6 +161,8 @@ def _start(
     on_isolated: Callable[[Mapping[str, int | bool]], None],
 ) -> Commit:
     wanted = plan.checkout
+    hosts = _known_hosts(plan) if address.transport == "ssh" else ""
+    request = _request(wanted, workspace, address, hosts)
     size = _SizeWatch(workspace.project, wanted.max_bytes)
     own_limit = wanted.timeout_seconds or float("inf")
     limit = min(own_limit, seconds_left)
@@ -181,6 +183,7 @@ def _start(
                 sys.base_prefix,
                 str(Path(__file__).parent),
                 *([address.path] if address.path else []),
+                *plan.sandbox.read_only,
             ),
             read_write=(str(workspace.project), str(workspace.git)),
             ports=() if address.port is None else (address.port,),
@@ -190,9 +193,10 @@ def _start(
         ),
         on_output=log.feed,
         should_stop=lambda: should_stop() or size.is_exceeded(),
-        timeout=0 if limit == float("inf") else limit,
+        # Zero would be no limit at all; time that is already over still is one.
+        timeout=0 if limit == float("inf") else max(limit, 0.001),
         grace=plan.stop_grace_seconds,
-        stdin=json.dumps(dataclasses.asdict(_request(plan, workspace, address))).encode(),
+        stdin=json.dumps(dataclasses.asdict(request)).encode(),
         on_isolated=on_isolated,
     )
     if size.is_exceeded(now=True):
@@ -202,25 +206,25 @@ def _start(
     if end.ending in (Ending.STOPPED, Ending.TIMED_OUT):
         raise CutShort(end.ending)
     answer = _read_answer(workspace.git)
-    if failure := FAILURES.get(str(answer.get("failure"))):
-        raise failure(**answer["values"])
-    if end.exit_code != 0 or not answer:
+    if answer is not None and answer.failure in FAILURES:
+        raise FAILURES[answer.failure](**answer.values)
+    if end.exit_code != 0 or answer is None:
         raise errors.RepositoryUnreachable(
             repository=address.url,
             reason=f"git was ended in mid-work (status {end.exit_code})",
         )
     if address.transport == "ssh":
-        _keep_known_hosts(Path(plan.workspaces), workspace.git / KNOWN_HOSTS)
-    return Commit(sha=str(answer["sha"]), branch=str(answer["branch"]))
+        _keep_known_hosts(plan, hosts, _left_by_child(workspace.git, KNOWN_HOSTS))
+    return Commit(sha=answer.sha, branch=answer.branch)
 
 
-def _request(plan: RunPlan, workspace: Workspace, address: Address) -> Request:
+def _request(
+    wanted: CheckoutPlan, workspace: Workspace, address: Address, known_hosts: str
+) -> Request:
     """What the child is asked for, with the files it names already in place."""
-    wanted = plan.checkout
     key = ""
     if address.transport == "ssh":
-        known = Path(plan.workspaces) / KNOWN_HOSTS
-        _write(workspace, KNOWN_HOSTS, known.read_text() if known.exists() else "")
+        _write(workspace, KNOWN_HOSTS, known_hosts)
         if wanted.private_key:
             # ssh refuses a key whose last line does not end.
             key = _write(workspace, "key", wanted.private_key.strip() + "\n")
@@ -264,31 +268,39 @@ def _lone_engine(workspace: Workspace) -> Path:
     return place
 
 
-def _read_answer(directory: Path) -> dict[str, Any]:
-    """What the child answered; empty if that is not an answer."""
+def _read_answer(directory: Path) -> Answer | None:
+    """What the child answered, or None if that is not an answer."""
+    try:
+        return Answer(**json.loads(_left_by_child(directory, ANSWER)))
+    except (ValueError, TypeError):
+        return None
+
+
+def _left_by_child(directory: Path, name: str) -> bytes:
+    """A file that the child wrote; empty if it is no plain file, cut where it is too long."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        file = open_plain_file(ANSWER, handle)
+        file = open_plain_file(name, handle)
     finally:
         os.close(handle)
     if file is None:
-        return {}
+        return b""
     with os.fdopen(file, "rb") as opened:
-        try:
-            answer = Answer(**json.loads(opened.read(LONGEST_ANSWER)))
-        except (ValueError, TypeError):
-            return {}
-    return dataclasses.asdict(answer)
+        return opened.read(LONGEST_FILE)
 
 
-def _keep_known_hosts(workspaces: Path, seen: Path) -> None:
-    """Remember the keys of hosts seen for the first time, for every later run of this machine.
+def _known_hosts(plan: RunPlan) -> str:
+    """The keys of ssh hosts that earlier runs of this machine have seen."""
+    known = Path(plan.workspaces) / KNOWN_HOSTS
+    return known.read_text() if known.exists() else ""
 
-    Two runs that end at once may lose one another's line; that host is then new once more.
-    """
-    fresh = workspaces / f".{KNOWN_HOSTS}-{os.getpid()}"
-    shutil.copyfile(seen, fresh, follow_symlinks=False)
-    fresh.replace(workspaces / KNOWN_HOSTS)
+
+def _keep_known_hosts(plan: RunPlan, before: str, after: bytes) -> None:
+    """Remember the keys of hosts seen for the first time; what was known is never changed."""
+    if new := after.removeprefix(before.encode()) if after.startswith(before.encode()) else b"":
+        known = Path(plan.workspaces) / KNOWN_HOSTS
+        with os.fdopen(os.open(known, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
+            file.write(new)
 
 
 class _SizeWatch:

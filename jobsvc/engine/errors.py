@@ -48,6 +48,11 @@ class RepositoryAddressRefused(RunFailure):
     remedy = "Use an https:// or ssh:// address of a host that this server may reach."
 
 
+class HostKeyChanged(RunFailure):
+    template = "The ssh key of {repository} is not the one that this server knows of its host."
+    remedy = "Ask your administrator to check it, and to take the old one out of known_hosts."
+
+
 class CommitNotFound(RunFailure):
     template = "Commit {sha} is not in {repository}."
     remedy = "Push the commit again, or trigger the run without git_sha."

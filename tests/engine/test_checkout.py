@@ -23,6 +23,7 @@ from jobsvc.engine.errors import (
     CheckoutTimedOut,
     CheckoutTooLarge,
     CommitNotFound,
+    HostKeyChanged,
     RefNotFound,
     RepositoryAddressRefused,
     RepositoryRefused,
@@ -150,16 +151,20 @@ class Checkout:
 
     plan_of: Callable[..., RunPlan]
     logged: list[str] = field(default_factory=list)
+    count: int = 0
 
     def __call__(
         self,
         repository: Any,
         *,
         should_stop: Callable[[], bool] = lambda: False,
+        read_only: tuple[str, ...] = (),
         **wanted: Any,
     ) -> clone.Commit:
-        plan = self.plan_of(repository, checkout=wanted)
-        self.workspace = Workspace.create(Path(plan.workspaces) / "run-1-1")
+        plan = self.plan_of(repository, checkout=wanted, sandbox={"read_only": read_only})
+        self.known_hosts = Path(plan.workspaces) / "known_hosts"
+        self.count += 1
+        self.workspace = Workspace.create(Path(plan.workspaces) / f"run-1-{self.count}")
         log = StepLog(self.logged.append, secrets=[], limit=10**6)
         try:
             return clone.check_out(
@@ -639,6 +644,66 @@ def test_an_ssh_key_is_a_private_file_only_while_git_works(repository, check_out
     assert not any(b"c2VjcmV0" in path.read_bytes() for path in check_out.files())
 
 
+SSH = """\
+#!/bin/sh
+# Stands in for ssh: meets a host, then runs the command here, as the host would.
+for part; do
+  case $part in UserKnownHostsFile=*) hosts=$(echo "${part#*=}" | tr -d '"') ;; esac
+  command=$part
+done
+MEET
+exec sh -c "$command"
+"""
+MEET = 'grep -q ^example.com "$hosts" || echo \'example.com ssh-ed25519 NEW\' >> "$hosts"'
+FORGE = "echo 'example.com ssh-ed25519 FORGED' > \"$hosts\""
+
+
+@pytest.fixture
+def over_ssh(repository, tmp_path, monkeypatch) -> Callable[[str], dict[str, Any]]:
+    """Put the stand-in in place of ssh; what to give a checkout then."""
+
+    def stand_in(meet: str) -> dict[str, Any]:
+        place = tmp_path / "bin"
+        place.mkdir()
+        (place / "ssh").write_text(SSH.replace("MEET", meet))
+        (place / "ssh").chmod(0o755)
+        monkeypatch.setattr(clone, "SYSTEM_PATH", f"{place}:{clone.SYSTEM_PATH}")
+        return {
+            "url": f"git@example.com:{repository.bare}",
+            "read_only": (str(place), str(repository.bare)),
+        }
+
+    return stand_in
+
+
+def test_a_repository_is_fetched_over_ssh(repository, check_out, over_ssh) -> None:
+    sha = repository.commit({"a": "over ssh"})
+
+    assert check_out(repository, private_key=KEY, **over_ssh(MEET)).sha == sha
+    assert check_out.read("a") == "over ssh"
+
+
+def test_a_hosts_key_is_kept_for_later_runs(repository, check_out, over_ssh) -> None:
+    repository.commit({"a": ""})
+    wanted = over_ssh(MEET)
+
+    check_out(repository, **wanted)
+    check_out(repository, **wanted)
+
+    assert check_out.known_hosts.read_text() == "example.com ssh-ed25519 NEW\n"
+    assert check_out.known_hosts.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_that_is_known_is_never_replaced(repository, check_out, over_ssh, tmp_path) -> None:
+    repository.commit({"a": ""})
+    known = tmp_path / "workspaces" / "known_hosts"
+    known.write_text("example.com ssh-ed25519 OLD\n")
+
+    check_out(repository, **over_ssh(FORGE))
+
+    assert known.read_text() == "example.com ssh-ed25519 OLD\n"
+
+
 def request_for(**changes: Any) -> clone.Request:
     return clone.Request(
         **{
@@ -682,7 +747,7 @@ def test_credentials_are_sent_to_no_other_host() -> None:
     ("said", "failure", "words"),
     [
         ("fatal: write error: No space left on device", RunFailure, "no disk space left"),
-        ("Host key verification failed.", RepositoryRefused, "ssh key"),
+        ("Host key verification failed.", HostKeyChanged, "ssh key"),
         ("git@example.com: Permission denied (publickey).", RepositoryRefused, "none are set"),
         ("ERROR: Repository not found.", RepositoryRefused, "no such repository"),
         ("fatal: detected dubious ownership in repository", RepositoryRefused, "another user"),

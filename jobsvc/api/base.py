@@ -61,7 +61,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from django.db import models
 from django.db.models import Model, QuerySet
 from rest_framework import serializers
-from rest_framework.exceptions import NotFound, ParseError, ValidationError
+from rest_framework.exceptions import ErrorDetail, NotFound, ParseError, ValidationError
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -91,8 +91,30 @@ class Shape(serializers.ModelSerializer[M]):
 class Body(serializers.Serializer[Any]):
     """What a request may hold. Unknown and read-only keys are ignored, for clients send them.
 
-    Validated partially on an update: ``validated_data`` then has only the keys that were sent.
+    Null is "not given" on create. On an update, where ``validated_data`` has only the keys
+    that were sent, it is the field's default (None where it names none).
     """
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, Mapping):
+            self.fail("invalid", datatype=type(data).__name__)
+        given = {key: value for key, value in data.items() if value is not None}
+        values: dict[str, Any] = super().to_internal_value(given)
+        if self.root.partial:
+            values |= self._put_back(data)
+        return values
+
+    def _put_back(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The defaults of the fields that were sent as null."""
+        defaults: dict[str, Any] = {}
+        for name, field in self.fields.items():
+            if name not in data or data[name] is not None or field.read_only:
+                continue
+            if field.required:
+                raise ValidationError({name: [ErrorDetail("", code="null")]})
+            default = None if field.default is serializers.empty else field.default
+            defaults[str(field.source)] = default() if callable(default) else default
+        return defaults
 
 
 class AccountView(APIView):
@@ -170,8 +192,13 @@ class Resource(AccountView, Generic[M]):
         """What shapes may ask for: the names of ``include_related``, and whether it is a list."""
         return {"include": included(self.request), "many": self.many}
 
+    def prepare(self, rows: list[M], include: Collection[str]) -> None:
+        """Fetch for all ``rows`` at once what their shape shows beside their own columns."""
+
     def show(self, row: M, **context: Any) -> Any:
-        return self.shape(row, context=self.context() | context).data
+        context = self.context() | context
+        self.prepare([row], context["include"])
+        return self.shape(row, context=context).data
 
     def values(self, *, partial: bool) -> dict[str, Any]:
         """The body's values, checked by ``takes``.
@@ -225,7 +252,9 @@ class Lists(Resource[M]):
         page, extra = page_of(
             rows, parameters, account_id=self.kwargs.get("account_id"), echoed=echoed
         )
-        data = self.shape(page, many=True, context=self.context()).data
+        shown, context = list(page), self.context()
+        self.prepare(shown, context["include"])
+        data = self.shape(shown, many=True, context=context).data
         return Answer(data, extra=extra | {"order_by": order})
 
 

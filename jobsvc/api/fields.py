@@ -86,3 +86,14 @@ class OptionalText(serializers.CharField):
     def run_validation(self, data: Any = serializers.empty) -> Any:
         value = super().run_validation(data)
         return value or None
+
+
+class Nothing(serializers.Field):  # type: ignore[type-arg]  # generic in the stubs alone
+    """A key of dbt Cloud's that must be there, and for which this service has no value."""
+
+    def __init__(self, value: Any = None) -> None:
+        super().__init__(read_only=True, source="*")
+        self.value = value
+
+    def to_representation(self, value: Any) -> Any:
+        return self.value

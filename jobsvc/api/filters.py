@@ -44,68 +44,6 @@ class Filter:
     read: Callable[[str], Any]
 
 
-def number(lookup: str) -> Filter:
-    return Filter(lookup, _number)
-
-
-def numbers(lookup: str) -> Filter:
-    """``[1,2]``, ``[1, 2]``, ``1,2``."""
-    return Filter(f"{lookup}__in", lambda text: [_number(part) for part in _items(text)])
-
-
-def text(lookup: str) -> Filter:
-    return Filter(lookup, _text)
-
-
-def texts(lookup: str) -> Filter:
-    """A JSON list of texts."""
-    return Filter(f"{lookup}__in", lambda value: [_text(part) for part in _items(value)])
-
-
-def truth(lookup: str) -> Filter:
-    return Filter(lookup, _truth)
-
-
-def moments(lookup: str) -> Filter:
-    """``["from", "to"]``, both ends included; rows without the time are left out."""
-    return Filter(f"{lookup}__range", _span)
-
-
-# What every list understands.
-EVERYWHERE: dict[str, Filter] = {
-    "pk": number("pk"),
-    "pk__in": numbers("pk"),
-    "pk__gt": number("pk__gt"),
-    "id__gt": number("pk__gt"),
-}
-
-
-def narrow(
-    rows: QuerySet[M], parameters: QueryDict, table: Mapping[str, Filter]
-) -> tuple[QuerySet[M], dict[str, Any]]:
-    """``rows`` that fit all parameters, and the parameters that were understood, to be echoed."""
-    echoed: dict[str, Any] = {}
-    for name, filter_ in (EVERYWHERE | dict(table)).items():
-        given = (parameters.get(name) or "").strip()
-        if not given:
-            continue
-        try:
-            value = filter_.read(given)
-        except _Malformed:
-            echoed[name] = given
-            rows = rows.none()
-            continue
-        echoed[name] = given if filter_.lookup.endswith("__range") else value
-        rows = rows.filter(**{filter_.lookup: value})
-    return rows, echoed
-
-
-def wanted_state(parameters: QueryDict) -> State | None:
-    """The state that ``?state=`` asks for; None is all of them. Default: active."""
-    given = (parameters.get("state") or "").strip().lower()
-    return STATES.get(given, State.ACTIVE)
-
-
 def _number(text: Any) -> int:
     value = whole_number(text)
     if value is None:
@@ -156,3 +94,65 @@ def _span(text: str) -> tuple[Any, Any]:
     if len(ends) != 2:
         raise _Malformed
     return ends[0], ends[1]
+
+
+def number(lookup: str) -> Filter:
+    return Filter(lookup, _number)
+
+
+def numbers(lookup: str) -> Filter:
+    """``[1,2]``, ``[1, 2]``, ``1,2``."""
+    return Filter(f"{lookup}__in", lambda text: [_number(part) for part in _items(text)])
+
+
+def text(lookup: str) -> Filter:
+    return Filter(lookup, _text)
+
+
+def texts(lookup: str) -> Filter:
+    """A JSON list of texts."""
+    return Filter(f"{lookup}__in", lambda value: [_text(part) for part in _items(value)])
+
+
+def truth(lookup: str) -> Filter:
+    return Filter(lookup, _truth)
+
+
+def moments(lookup: str) -> Filter:
+    """``["from", "to"]``, both ends included; rows without the time are left out."""
+    return Filter(f"{lookup}__range", _span)
+
+
+def narrow(
+    rows: QuerySet[M], parameters: QueryDict, table: Mapping[str, Filter]
+) -> tuple[QuerySet[M], dict[str, Any]]:
+    """``rows`` that fit all parameters, and the parameters that were understood, to be echoed."""
+    echoed: dict[str, Any] = {}
+    for name, filter_ in (EVERYWHERE | dict(table)).items():
+        given = (parameters.get(name) or "").strip()
+        if not given:
+            continue
+        try:
+            value = filter_.read(given)
+        except _Malformed:
+            echoed[name] = given
+            rows = rows.none()
+            continue
+        echoed[name] = given if filter_.lookup.endswith("__range") else value
+        rows = rows.filter(**{filter_.lookup: value})
+    return rows, echoed
+
+
+def wanted_state(parameters: QueryDict) -> State | None:
+    """The state that ``?state=`` asks for; None is all of them. Default: active."""
+    given = (parameters.get("state") or "").strip().lower()
+    return STATES.get(given, State.ACTIVE)
+
+
+# What every list understands.
+EVERYWHERE: dict[str, Filter] = {
+    "pk": number("pk"),
+    "pk__in": numbers("pk"),
+    "pk__gt": number("pk__gt"),
+    "id__gt": number("pk__gt"),
+}

@@ -25,6 +25,14 @@ ERRORS = {
     "404": "There is no such thing in this account.",
 }
 
+JSON_TYPES: dict[type, dict[str, Any]] = {
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    str: {"type": "string"},
+    list: {"type": "array", "items": {}},
+    dict: {"type": "object"},
+}
+
 LIST_PARAMETERS = [
     OpenApiParameter("limit", int, description="Rows in a page, 1 to 100 (default)."),
     OpenApiParameter("offset", int, description="Rows to pass over."),
@@ -58,6 +66,17 @@ class RelatedObject(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped
         return {"allOf": [reference], "nullable": True}
 
 
+class ConstantField(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]  # as above
+    target_class = "jobsvc.api.fields.Nothing"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        value = self.target.value
+        if value is None:
+            return {"nullable": True, "description": "Always null here."}
+        schema: dict[str, Any] = {"description": f"Always {value} here."}
+        return schema | JSON_TYPES[type(value)]
+
+
 class EnvelopeSchema(AutoSchema):
     """Documents a view of this API; see this module's docstring."""
 
@@ -65,6 +84,9 @@ class EnvelopeSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args, **options)
         if operation is None:
             return None
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path" and parameter["name"] != "path":
+                parameter["schema"] = {"type": "integer", "minimum": 1}
         self._register("AnswerStatus", _STATUS)
         self._register("ErrorAnswer", _ERROR)
         for code, response in operation["responses"].items():
@@ -94,7 +116,7 @@ class EnvelopeSchema(AutoSchema):
     def get_request_serializer(self) -> Any:
         if self.method in {"GET", "DELETE"}:
             return None
-        return getattr(self.view, "takes", None) or getattr(self.view, "shape", None)
+        return getattr(self.view, "takes", None)
 
     def get_response_serializers(self) -> Any:
         shape = getattr(self.view, "shape", None) or OpenApiTypes.OBJECT
@@ -108,7 +130,7 @@ class EnvelopeSchema(AutoSchema):
         return self.method == "GET" and getattr(self.view, "many", False)
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        return False  # lists are declared, see `many`
+        return self._is_list
 
     def _enveloped(self, data: dict[str, Any]) -> dict[str, Any]:
         properties = {"status": {"$ref": "#/components/schemas/AnswerStatus"}, "data": data}

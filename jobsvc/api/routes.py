@@ -32,5 +32,8 @@ def both(route: str, view: type[View], **options: Any) -> list[URLPattern]:
     Half of dbt Cloud's clients leave the slash out, also where they post; a redirected POST
     would arrive as a GET.
     """
-    handler = view.as_view(**options)
-    return [path(f"{route}/", handler), path(route, handler)]
+    once_in_the_document = {"schema": None}
+    return [
+        path(f"{route}/", view.as_view(**options)),
+        path(route, view.as_view(**options | once_in_the_document)),
+    ]

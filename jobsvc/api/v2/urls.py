@@ -1,7 +1,15 @@
-"""Addresses of version 2, below ``/api/v2/``."""
+"""Addresses of version 2, below ``/api/v2/``. Each tag's file says its own."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from jobsvc.api.v2 import accounts, environments, jobs, projects, repositories, runs, users
 
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    *accounts.urlpatterns,
+    *users.urlpatterns,
+    *projects.urlpatterns,
+    *repositories.urlpatterns,
+    *environments.urlpatterns,
+    *jobs.urlpatterns,
+    *runs.urlpatterns,
+]

@@ -35,8 +35,8 @@ format: setup-dev ## put the code into its one form
 lock: setup-dev ## resolve all dependencies anew and write constraints/
 	scripts/lock.sh
 
-production-env: setup ## write .env with new keys and passwords, for docker compose
-	exec $(PYTHON) scripts/production_env.py
+production-env: setup ## write .env for docker compose: SITE=https://jobs.example.com
+	exec $(PYTHON) scripts/production_env.py "$(SITE)"
 
 .PHONY: setup-dev
 setup-dev:

@@ -63,8 +63,10 @@ case "$("$uv" --version 2>/dev/null || true)" in
 esac
 
 # The system's certificates, as pip was told to use them: many networks have one of their own.
+# Compiled now, because a run may only read its dbt: else every command would compile it anew.
 install() { # environment, constraints, words for what it is
-    "$uv" --system-certs pip install --quiet --python "$1" --require-hashes --requirement "$2" ||
+    "$uv" --system-certs pip install --quiet --compile-bytecode --python "$1" \
+        --require-hashes --requirement "$2" ||
         die "$3 could not be installed; what uv said is above." \
             "Check that this machine reaches its package index, then run the same command again."
 }

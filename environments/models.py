@@ -269,7 +269,8 @@ class Environment(Kept):
                 ),
             ),
             models.CheckConstraint(
-                condition=Q(use_custom_branch=False) | Q(custom_branch__gt=""),
+                condition=Q(use_custom_branch=False)
+                | Q(custom_branch__isnull=False, custom_branch__gt=""),
                 name="environment_with_a_custom_branch_names_it",
                 violation_error_message="Name the custom branch, or turn use_custom_branch off.",
             ),

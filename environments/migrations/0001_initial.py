@@ -177,7 +177,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='environment',
-            constraint=models.CheckConstraint(condition=models.Q(('use_custom_branch', False), ('custom_branch__gt', ''), _connector='OR'), name='environment_with_a_custom_branch_names_it', violation_error_message='Name the custom branch, or turn use_custom_branch off.'),
+            constraint=models.CheckConstraint(condition=models.Q(('use_custom_branch', False), models.Q(('custom_branch__gt', ''), ('custom_branch__isnull', False)), _connector='OR'), name='environment_with_a_custom_branch_names_it', violation_error_message='Name the custom branch, or turn use_custom_branch off.'),
         ),
         migrations.AddConstraint(
             model_name='project',

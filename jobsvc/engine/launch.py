@@ -161,7 +161,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
 }
 # Answered with success and not done. Landlock has no rule for them, so a child could lock this
 # service out of its own files; but git and shutil give up when they fail, and inside a
-# workspace that only one user may enter, modes and owners mean nothing.
+# workspace that only one user may enter, modes, owners and times mean nothing.
 _PRETENDED: dict[str, tuple[int | None, int | None]] = {
     "chmod": (90, None),
     "fchmod": (91, 52),
@@ -171,6 +171,10 @@ _PRETENDED: dict[str, tuple[int | None, int | None]] = {
     "fchown": (93, 55),
     "lchown": (94, None),
     "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
 }
 _UNSUPPORTED: dict[str, tuple[int | None, int | None]] = {
     "setxattr": (188, 5),

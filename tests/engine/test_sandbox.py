@@ -101,13 +101,25 @@ def test_a_child_sees_its_own_entry_of_proc_and_no_other(ask):
     assert ask("import os; open(f'/proc/{os.getppid()}/environ')") == "EACCES"
 
 
-def test_a_change_of_mode_is_answered_and_not_made(ask, tmp_path):
-    outside = tmp_path / "outside"
-    outside.write_text("of the service")
-    outside.chmod(0o640)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "os.chmod({file!r}, 0)",
+        "os.fchmod(os.open({file!r}, os.O_RDONLY), 0)",
+        "os.chown({file!r}, os.getuid(), os.getgid())",
+        "os.utime({file!r}, (0, 0))",
+    ],
+)
+def test_a_change_of_mode_owner_or_time_is_answered_and_not_made(ask, tmp_path, change):
+    file = tmp_path / "of-the-toolchain"
+    file.touch(0o640)
+    before = file.stat().st_ctime_ns
 
-    assert ask(f"import os; os.chmod({str(outside)!r}, 0)") == ALLOWED
-    assert outside.stat().st_mode & 0o777 == 0o640
+    assert (
+        ask("import os; " + change.format(file=str(file)), read_only=(*PYTHON, str(file)))
+        == ALLOWED
+    )
+    assert file.stat().st_ctime_ns == before
 
 
 def test_the_devices_that_every_program_expects_are_there(ask):

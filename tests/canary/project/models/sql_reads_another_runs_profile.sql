@@ -1,0 +1,1 @@
+{{ read_planted(fromjson(env_var('DBT_CANARY')).other_profile) }}

@@ -27,6 +27,7 @@ class UnknownAddress(APIView):
 
 urlpatterns = [
     path("v2/", include("jobsvc.api.v2.urls")),
+    path("v3/", include("jobsvc.api.v3.urls")),
     *both("schema", SpectacularAPIView),
     *both(
         "docs",

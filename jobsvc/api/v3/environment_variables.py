@@ -64,7 +64,9 @@ class VariableBody(Body):
     type = serializers.ChoiceField(
         ["project", "environment", "job", "user"], required=False, allow_null=True
     )
-    raw_value = serializers.JSONField(help_text="Text; null deletes the value.", allow_null=True)
+    raw_value = serializers.JSONField(
+        required=False, allow_null=True, help_text="Text; null deletes the value."
+    )
     environment_id = IdField(required=False, allow_null=True)
     job_definition_id = IdField(required=False, allow_null=True)
 
@@ -84,8 +86,8 @@ class Variables(_Variables):
 
     def post(self, request: Request, **path: Any) -> Answer:
         values = self.values(partial=False)
-        if values["raw_value"] is None:
-            raise ValidationError({"raw_value": "A new value cannot be null. Give a text."})
+        if "raw_value" not in values:
+            raise ValidationError({"raw_value": "A new value needs a text. Add it."})
         row = variables.set_value(
             self.project,
             values["name"],

@@ -128,6 +128,7 @@ def test_cancelling_a_long_model_ends_everything_and_keeps_what_was_built(
             120,
         )
         wait_until("another model is built", lambda: built(service, run), 60)
+        assert service.processes_of_runs()
 
         assert service.post(f"v2/runs/{run}/cancel/")["id"] == run
         ended = service.ended(run, seconds=15)
@@ -162,6 +163,7 @@ def test_a_killed_worker_ends_its_run_and_the_job_can_run_again(
         job = service.job(place, ["dbt run --select nap"])
         run = service.trigger(job)
         wait_until("the long model runs", lambda: queries_running(address), 120)
+        assert service.processes_of_runs()
 
         service.kill_worker()
 

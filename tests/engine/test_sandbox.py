@@ -181,6 +181,8 @@ def neighbour() -> Iterator[int]:
         "import signal, os; signal.pidfd_send_signal(os.pidfd_open({pid}), 0)",
         "import resource; resource.prlimit({pid}, resource.RLIMIT_CPU, (0, 0))",
         "import os; os.setpriority(os.PRIO_PROCESS, {pid}, 19)",
+        # Of a user that does not exist: unconfined, this would find no process.
+        "import os; os.setpriority(os.PRIO_USER, 2_000_000_000, 19)",
         "import os; os.sched_setaffinity({pid}, [0])",
         "import os; os.sched_setscheduler({pid}, os.SCHED_IDLE, os.sched_param(0))",
     ],

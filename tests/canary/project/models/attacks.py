@@ -17,6 +17,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import stat
 import struct
 import subprocess
 import sys
@@ -330,12 +331,6 @@ def slow_down_the_worker():
 
 
 @attack
-def slow_down_everything_of_this_user():
-    os.setpriority(os.PRIO_USER, 0, os.getpriority(os.PRIO_PROCESS, 0))
-    return True
-
-
-@attack
 def move_the_worker_to_another_processor():
     os.sched_setaffinity(WORKER, os.sched_getaffinity(WORKER))
     return True
@@ -450,7 +445,7 @@ def become_another_user():
 
 @attack
 def make_a_device():
-    os.mknod("disk", 0o600 | 0o060000, os.makedev(254, 0))
+    os.mknod("nothing", stat.S_IFCHR | 0o600, os.makedev(1, 3))  # a second /dev/null
     return True
 
 
@@ -461,7 +456,7 @@ def use_io_uring():
 
 @attack
 def use_the_kernels_keyring():
-    return done(kernel("add_key", b"user", MARK.encode(), b"x", 1, -3))
+    return done(kernel("add_key", b"user", MARK.encode(), b"x", 1, -2))  # its own
 
 
 @attack

@@ -125,6 +125,12 @@ class AccountView(APIView):
     metadata_class = None  # OPTIONS tells nothing
     content_negotiation_class = AlwaysTheEnvelope
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse what the token may not do, and a project that the account does not have."""
+        super().initial(request, *args, **kwargs)
+        if "project_id" in kwargs:
+            self.project  # noqa: B018 - looked up here, so that no view can leave it out
+
     @property
     def token(self) -> Token:
         """The token that was sent, with its account and owner."""

@@ -1,0 +1,107 @@
+"""Which permission set may do what at which address: the whole table, each cell tried."""
+
+from __future__ import annotations
+
+import pytest
+
+from accounts.models import Account
+from accounts.roles import ALLOWED, Action, PermissionSet
+from tests.api.addresses import addresses
+from tests.conftest import client_with
+from tests.factories import token_of
+
+A2, A3 = "api/v2/accounts/<id:account_id>", "api/v3/accounts/<id:account_id>"
+P3 = f"{A3}/projects/<id:project_id>"
+PK = "<id:pk>"
+
+# What anything but reading needs at each address; None is an address that can only be read.
+WRITES: dict[str, Action | None] = {
+    "api/v2/accounts": None,
+    "api/v2/whoami": None,
+    A2: None,
+    f"{A2}/users/{PK}": None,
+    f"{A2}/projects": None,
+    f"{A2}/projects/{PK}": None,
+    f"{A2}/repositories": None,
+    f"{A2}/repositories/{PK}": None,
+    f"{A2}/environments": None,
+    f"{A2}/environments/{PK}": None,
+    f"{A2}/jobs": Action.WRITE_JOBS,
+    f"{A2}/jobs/{PK}": Action.WRITE_JOBS,
+    f"{A2}/jobs/{PK}/run": Action.RUN,
+    f"{A2}/jobs/{PK}/extensions": Action.WRITE_JOBS,
+    f"{A2}/jobs/{PK}/artifacts/<path:path>": None,
+    f"{A2}/runs": None,
+    f"{A2}/runs/{PK}": None,
+    f"{A2}/runs/{PK}/cancel": Action.RUN,
+    f"{A2}/runs/{PK}/artifacts": None,
+    f"{A2}/runs/{PK}/artifacts/<path:path>": None,
+    f"{A2}/steps/{PK}": None,
+    "api/v3/accounts": None,
+    A3: None,
+    f"{A3}/users": None,
+    f"{A3}/projects": Action.WRITE_SETTINGS,
+    f"{A3}/projects/{PK}": Action.WRITE_SETTINGS,
+    f"{A3}/environments": None,
+    f"{A3}/environments/{PK}": Action.WRITE_SETTINGS,
+    f"{A3}/connections": Action.WRITE_SETTINGS,
+    f"{A3}/connections/test": Action.WRITE_SETTINGS,
+    f"{A3}/connections/{PK}": Action.WRITE_SETTINGS,
+    f"{P3}/environments": Action.WRITE_SETTINGS,
+    f"{P3}/environments/{PK}": Action.WRITE_SETTINGS,
+    f"{P3}/environment-variables": Action.WRITE_JOBS,
+    f"{P3}/environment-variables/environment": None,
+    f"{P3}/environment-variables/job": None,
+    f"{P3}/environment-variables/user": None,
+    f"{P3}/environment-variables/bulk": Action.WRITE_JOBS,
+    f"{P3}/environment-variables/{PK}": Action.WRITE_JOBS,
+    f"{P3}/connections": Action.WRITE_SETTINGS,
+    f"{P3}/connections/{PK}": Action.WRITE_SETTINGS,
+    f"{P3}/credentials": Action.WRITE_SETTINGS,
+    f"{P3}/credentials/{PK}": Action.WRITE_SETTINGS,
+    f"{P3}/repositories": Action.WRITE_SETTINGS,
+    f"{P3}/repositories/{PK}": Action.WRITE_SETTINGS,
+    f"{P3}/extended-attributes": Action.WRITE_SETTINGS,
+    f"{P3}/extended-attributes/{PK}": Action.WRITE_SETTINGS,
+    f"{A3}/service-tokens": Action.WRITE_ACCOUNT,
+    f"{A3}/service-tokens/{PK}": Action.WRITE_ACCOUNT,
+    f"{A3}/service-tokens/{PK}/permissions": Action.WRITE_ACCOUNT,
+}
+ONE_FORM = [address for address in addresses() if not address.route.endswith("/")]
+
+
+def test_the_table_names_every_address() -> None:
+    assert {address.route for address in ONE_FORM} == set(WRITES)
+
+
+def test_what_can_only_be_read_has_no_other_method() -> None:
+    readable = [one for one in ONE_FORM if WRITES[one.route] is None]
+
+    assert {one.methods for one in readable} == {("get",)}
+
+
+@pytest.mark.parametrize("permission_set", PermissionSet)
+def test_a_permission_set_opens_what_it_allows(
+    permission_set: PermissionSet, account: Account
+) -> None:
+    client = client_with(token_of(account, permission_set))
+    nothing = {"account_id": account.pk, "project_id": 9999, "pk": 9999, "path": "manifest.json"}
+
+    wrong = []
+    for address in ONE_FORM:
+        for method in address.methods:
+            needed = Action.READ if method == "get" else WRITES[address.route]
+            refused = getattr(client, method)(address.filled(nothing)).status_code == 403
+            if refused == (needed in ALLOWED[permission_set]):
+                wrong.append((method, address.route))
+
+    assert wrong == []
+
+
+def test_a_refusal_says_what_is_missing(account: Account) -> None:
+    viewer = client_with(token_of(account, PermissionSet.JOB_VIEWER))
+
+    response = viewer.post(f"/api/v2/accounts/{account.pk}/jobs/1/run/", {"cause": "x"})
+
+    assert response.status_code == 403
+    assert "start and cancel runs" in response.json()["status"]["user_message"]

@@ -152,7 +152,10 @@ CELERY_BROKER_URL = env.str("JOBSVC_BROKER_URL", "filesystem://localhost")
 CELERY_BROKER_CONNECTION_TIMEOUT = 1  # seconds; a broker that is down costs a request no more
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker waits for its broker for ever
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"socket_connect_timeout": 1}
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"max_retries": 0}  # the sweep tries again
+if CELERY_BROKER_URL.startswith(("redis:", "rediss:")):
+    # The second also ends the wait for a server that takes the call and never answers.
+    CELERY_BROKER_TRANSPORT_OPTIONS |= {"socket_connect_timeout": 1, "socket_timeout": 1}
 if CELERY_BROKER_URL.startswith("filesystem:"):
     _broker = DATA_DIR / "broker"
     for _folder in ("messages", "control"):

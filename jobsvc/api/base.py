@@ -93,16 +93,31 @@ class Body(serializers.Serializer[Any]):
 
     Null is "not given" on create. On an update, where ``validated_data`` has only the keys
     that were sent, it is the field's default (None where it names none).
+
+    Attributes:
+        whole: of an object within a body; it is replaced as one, so that an update, too, must
+            give what is required.
     """
+
+    whole: ClassVar[bool] = False
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, Mapping):
             self.fail("invalid", datatype=type(data).__name__)
         given = {key: value for key, value in data.items() if value is not None}
+        if self.whole:
+            self._require(given)
         values: dict[str, Any] = super().to_internal_value(given)
         if self.root.partial:
             values |= self._put_back(data)
         return values
+
+    def _require(self, given: Mapping[str, Any]) -> None:
+        missing = [
+            name for name, field in self.fields.items() if field.required and name not in given
+        ]
+        if missing:
+            raise ValidationError({name: [ErrorDetail("", code="required")] for name in missing})
 
     def _put_back(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The defaults of the fields that were sent as null."""

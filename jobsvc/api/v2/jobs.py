@@ -111,6 +111,7 @@ class TriggersBody(Body):
 
 
 class ConditionBody(Body):
+    whole = True
     job_id = IdField()
     statuses = serializers.ListField(
         child=serializers.ChoiceField([status.value for status in FINISHED]), allow_empty=False

@@ -6,6 +6,7 @@ Runs in the run's own supervisor process, in its main thread, and knows nothing 
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.environment import child_environment
 from jobsvc.engine.errors import CommandRejected, NoSpaceLeft, ProjectNotFound, RunFailure
 from jobsvc.engine.plan import RunPlan, StepKind, StepPlan
-from jobsvc.engine.ports import CollectedFile, Ending, Outcome, Recorder, StepEnd, Stream
+from jobsvc.engine.ports import Ending, Outcome, Recorder, StepEnd, Stream
 from jobsvc.engine.process import ProcessEnd, run_process
 from jobsvc.engine.profiles import write_profile
 from jobsvc.engine.projectfiles import check_project_files
@@ -27,6 +28,7 @@ from jobsvc.engine.steplog import FollowedFile, StepLog
 from jobsvc.engine.workspace import StepDirectories, Workspace
 
 DEBUG_LOG = "dbt.log"
+RUN_RESULTS = "run_results.json"
 INFINITE = float("inf")
 
 
@@ -65,6 +67,7 @@ class _Run:
         self._secrets = secrets_of(plan)
         self._commit = clone.Commit(sha="", branch="")
         self._earlier: StepDirectories | None = None
+        self._retryable_results: Path | None = None
         self._isolation_is_told = False
 
     def carry_out(self) -> Outcome:
@@ -164,32 +167,30 @@ class _Run:
         self._workspace.show(write_profile(profile, self._workspace.profile))
         kind = profile.output.get("type", "an unnamed type")
         log.say(f"Successfully created the profile: target {profile.target_name}, {kind}.")
-        project = self._project()
-        if not (project / "dbt_project.yml").is_file():
-            place = self._plan.checkout.subdirectory
-            raise ProjectNotFound(place=f"the folder {place}" if place else "the root")
-        check_project_files(project, self._workspace.project)
+        check_project_files(self._project(), self._workspace.project)
 
     def _project(self) -> Path:
         """The dbt project's directory, inside the checkout.
 
         Raises:
-            ProjectNotFound
+            ProjectNotFound: it is not there, or a step's own code has removed it.
         """
-        subdirectory = self._plan.checkout.subdirectory
-        if not subdirectory:
-            return self._workspace.project
-        try:
-            names.check_subdirectory(subdirectory)
-        except ValueError as error:
-            raise ProjectNotFound(place=f"the folder {subdirectory}") from error
-        return self._workspace.project / subdirectory
+        place = self._workspace.project
+        if subdirectory := self._plan.checkout.subdirectory:
+            try:
+                names.check_subdirectory(subdirectory)
+            except ValueError as error:
+                raise ProjectNotFound(place=f"the folder {subdirectory}") from error
+            place /= subdirectory
+        if not (place / "dbt_project.yml").is_file():
+            raise ProjectNotFound(
+                place=f"the folder {subdirectory}" if subdirectory else "the root"
+            )
+        return place
 
     def _invoke_dbt(self, step: StepPlan, log: StepLog) -> StepEnd:
-        directories = self._workspace.step(step.index)
-        if self._earlier is not None:
-            self._workspace.carry_parse(self._earlier, directories)
-        self._earlier = directories
+        command = self._commands[step.index]
+        directories = self._directories(step.index, command)
         debug = StepLog(
             partial(self._recorder.output, step.index, Stream.DEBUG),
             secrets=self._secrets,
@@ -205,9 +206,9 @@ class _Run:
 
         limit = min(step.timeout_seconds or INFINITE, self._seconds_left())
         process_end = run_process(
-            [self._plan.toolchain.executable, *effective_arguments(self._commands[step.index])],
+            [self._plan.toolchain.executable, *effective_arguments(command)],
             cwd=self._project(),
-            env=child_environment(self._plan, self._workspace, directories),
+            env=self._environment(command, directories),
             confinement=self._confinement(directories),
             on_output=log.feed,
             should_stop=should_stop,
@@ -223,6 +224,9 @@ class _Run:
             self._workspace.artifacts / str(step.index),
             secrets=self._secrets,
         )
+        by_path = {kept.path: kept.file for kept in collected.files}
+        if command.retryable and RUN_RESULTS in by_path:
+            self._retryable_results = by_path[RUN_RESULTS]
         if collected.passed_over:
             log.say(
                 f"{collected.passed_over} files of the target directory were not kept: links, or "
@@ -232,9 +236,29 @@ class _Run:
             index=step.index,
             ending=process_end.ending,
             exit_code=process_end.exit_code,
-            message=self._message(step, process_end, collected.files, log.recent),
+            message=self._message(step, process_end, by_path, log.recent),
             artifacts=collected.files,
         )
+
+    def _directories(self, index: int, command: DbtCommand) -> StepDirectories:
+        """A step's own directories, with what it takes over from the steps before."""
+        made = self._workspace.step(index)
+        if self._earlier is not None:
+            self._workspace.carry_parse(self._earlier, made)
+        self._earlier = made
+        if command.subcommand == "retry" and self._retryable_results is not None:
+            # In a target directory of its own, dbt would find no earlier results to go on from.
+            results_file = made.target / RUN_RESULTS
+            shutil.copyfile(self._retryable_results, results_file)
+            self._workspace.give(results_file)
+        return made
+
+    def _environment(self, command: DbtCommand, directories: StepDirectories) -> dict[str, str]:
+        variables = child_environment(self._plan, self._workspace, directories)
+        if command.subcommand == "clean":
+            # By default dbt cleans its target directory, and refuses one outside the project.
+            variables["DBT_TARGET_PATH"] = "target"
+        return variables
 
     def _confinement(self, directories: StepDirectories) -> Confinement:
         asked, workspace = self._plan.sandbox, self._workspace
@@ -263,16 +287,15 @@ class _Run:
         self,
         step: StepPlan,
         end: ProcessEnd,
-        files: list[CollectedFile],
+        kept: Mapping[str, Path],
         console: str,
     ) -> str:
         """A sentence on how a dbt step ended; empty if there is nothing to say."""
-        by_path = {collected.path: collected.file for collected in files}
         found = [
             result
-            for name in ("run_results.json", "sources.json")
-            if name in by_path
-            for result in results.read_results(by_path[name])
+            for name in (RUN_RESULTS, "sources.json")
+            if name in kept
+            for result in results.read_results(kept[name])
         ]
         match end.ending:
             case Ending.SUCCESS:

@@ -93,6 +93,31 @@ def test_each_step_keeps_artifacts_of_its_own(shop, plan_of: PlanOf, recording) 
     assert "catalog.json" in recording.artifacts(5)
 
 
+def test_cleaning_is_a_step_like_any_other(shop, plan_of: PlanOf, recording) -> None:
+    shop.commit(
+        {
+            "packages.yml": "packages: [{local: tools}]",
+            "tools/dbt_project.yml": "name: tools",
+            "tools/macros/one.sql": "{% macro one() %}1{% endmacro %}",
+            "models/orders.sql": "select {{ tools.one() }} as id",
+        }
+    )
+
+    outcome = runner.run(plan_of(shop, "dbt deps", "dbt clean", "dbt parse"), recording)
+
+    assert outcome == Outcome(ending=Ending.SUCCESS)
+
+
+def test_a_retry_goes_on_from_the_step_before(shop, plan_of: PlanOf, recording) -> None:
+    shop.commit({"models/broken.sql": BROKEN})
+    build = step("dbt build", blocking=False)
+
+    runner.run(plan_of(shop, build, "dbt retry"), recording)
+
+    results = json.loads(recording.artifact(4, "run_results.json"))["results"]
+    assert [row["unique_id"] for row in results] == ["model.shop.broken"]
+
+
 def test_documentation_is_made_static(shop, plan_of: PlanOf, recording) -> None:
     runner.run(plan_of(shop, step("dbt docs generate", kind=StepKind.DOCS)), recording)
 

@@ -67,6 +67,14 @@ def made(api, place):
     return api.post(place, body).json()["data"]
 
 
+@pytest.fixture
+def own_database(settings, monkeypatch):
+    """Settings that say: our own data is in PostgreSQL, on this machine."""
+    ours = {"ENGINE": "django.db.backends.postgresql", "HOST": "", "PORT": ""}
+    monkeypatch.setitem(settings.DATABASES, "default", settings.DATABASES["default"] | ours)
+    settings.ALLOW_OWN_DATABASE_SERVER = False
+
+
 def problem(answer):
     """The sentence of a 400."""
     assert answer.status_code == 400, answer.content
@@ -81,7 +89,7 @@ def stored() -> str:
 
 
 def test_a_connection_has_every_key(api, place, made):
-    assert KEYS <= set(made)
+    assert set(made) >= KEYS
     assert set(api.get(f"{place}{made['id']}").json()["data"]) == KEYS
 
 
@@ -214,17 +222,33 @@ def test_a_duckdb_file_stays_in_the_accounts_folder(api, place, path):
     assert "path" in problem(api.post(place, body))
 
 
-def test_the_server_of_our_own_data_is_refused(api, place, settings):
-    settings.DATABASES["default"] = settings.DATABASES["default"] | {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": "",
-        "PORT": "5432",
-    }
+def test_the_server_of_our_own_data_is_refused(api, place, own_database):
     body = {"name": "W", "adapter_version": "postgres_v0"}
 
     for host in ("localhost", "127.0.0.1", "127.1", "2130706433", "0.0.0.0", "LOCALHOST."):
         answer = api.post(place, body | {"config": POSTGRES | {"hostname": host}})
         assert "own data" in problem(answer), host
+
+
+def test_another_port_of_that_server_is_not_refused(api, place, own_database):
+    config = POSTGRES | {"hostname": "localhost", "port": 5433}
+    body = {"name": "W", "adapter_version": "postgres_v0", "config": config}
+
+    assert api.post(place, body).status_code == 201
+
+
+def test_the_server_of_our_own_data_can_be_allowed(api, place, own_database, settings):
+    settings.ALLOW_OWN_DATABASE_SERVER = True
+    config = POSTGRES | {"hostname": "localhost"}
+    body = {"name": "W", "adapter_version": "postgres_v0", "config": config}
+
+    assert api.post(place, body).status_code == 201
+
+
+def test_a_connection_is_not_moved_to_our_own_server(api, place, made, own_database):
+    answer = api.patch(f"{place}{made['id']}/", {"config": {"hostname": "localhost"}})
+
+    assert "own data" in problem(answer)
 
 
 def test_a_connection_in_use_is_not_deleted(api, account, place):
@@ -387,13 +411,7 @@ def test_private_addresses_are_not_knocked_at_where_that_is_off(try_out, listeni
     assert all("was not tested" in answer["message"] for answer in answers)
 
 
-def test_our_own_database_is_not_knocked_at(try_out, settings):
-    settings.DATABASES["default"] = settings.DATABASES["default"] | {
-        "ENGINE": "django.db.backends.postgresql",
-        "HOST": "localhost",
-        "PORT": "5432",
-    }
-
+def test_our_own_database_is_not_knocked_at(try_out, own_database):
     said = try_out(POSTGRES | {"hostname": "127.0.0.1"})
 
     assert said["success"] is False

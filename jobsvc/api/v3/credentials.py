@@ -204,7 +204,7 @@ def _fields_of(
         return given, frozenset()
     given = {name: values[name] for name in COMMON if name in values}
     details = values.get("credential_details") or {}
-    fields = details.get("fields") or {}
+    fields = details.get("fields", {})
     secret = set()
     if not isinstance(fields, Mapping):
         raise serializers.ValidationError(

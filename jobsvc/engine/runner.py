@@ -229,8 +229,8 @@ class _Run:
             self._retryable_results = by_path[RUN_RESULTS]
         if collected.passed_over:
             log.say(
-                f"{collected.passed_over} files of the target directory were not kept: links, or "
-                "too large, too many or oddly named."
+                "Files of the target directory that were not kept, being links, too large, too "
+                f"many or oddly named: {collected.passed_over}."
             )
         return StepEnd(
             index=step.index,

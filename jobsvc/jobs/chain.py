@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.exceptions import ValidationError
 
 from jobsvc.jobs.models import CompletionTrigger, Job
+from jobsvc.statuses import State
 
 
 def refuse_circle(job: Job, upstream: Job) -> None:
@@ -29,5 +30,9 @@ def refuse_circle(job: Job, upstream: Job) -> None:
                 code="circle",
             )
         visited.add(seen.pk)
-        before = CompletionTrigger.objects.filter(job=seen).select_related("upstream").first()
+        before = (
+            CompletionTrigger.objects.filter(job=seen, upstream__state=State.ACTIVE)
+            .select_related("upstream")
+            .first()
+        )
         seen = before.upstream if before else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import IO
 
 from django.core.files import File
@@ -16,17 +15,12 @@ from jobsvc.runs.models import Artifact, Run, RunStep
 from jobsvc.statuses import RunStatus
 
 
-def put(step: RunStep, files: Sequence[CollectedFile]) -> list[Artifact]:
-    """Copy a step's files to storage; the rows that say so are returned unsaved."""
-    artifacts = []
-    for collected in files:
-        name = f"runs/{step.run_id}/steps/{step.index}/target/{collected.path}"
-        with collected.file.open("rb") as file:
-            stored = storages["artifacts"].save(name, File(file))
-        artifacts.append(
-            Artifact(step=step, path=collected.path, storage_name=stored, size=collected.size)
-        )
-    return artifacts
+def put(step: RunStep, collected: CollectedFile) -> Artifact:
+    """Copy a file of a step to storage; the row that says so is returned unsaved."""
+    name = f"runs/{step.run_id}/steps/{step.index}/target/{collected.path}"
+    with collected.file.open("rb") as file:
+        stored = storages["artifacts"].save(name, File(file))
+    return Artifact(step=step, path=collected.path, storage_name=stored, size=collected.size)
 
 
 def of_run(run: Run, step_index: int | None = None) -> list[str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
+from django.db import transaction
 
-from jobsvc.engine.errors import RunFailure
+from jobsvc.engine.errors import CommandRejected, RunFailure
 from jobsvc.engine.ports import Ending, LeaseLost, Outcome
 from jobsvc.engine.supervise import supervise
 from jobsvc.runs.models import LostRace, Run
 from jobsvc.runs.plan import connection_of, plan_run
-from jobsvc.runs.record import RunRecorder
+from jobsvc.runs.record import RunRecorder, persist
 from jobsvc.runs.steps import close_steps, steps_of, write_steps
 from jobsvc.statuses import CancelReason, RunStatus
 
@@ -42,15 +44,15 @@ def execute(run: Run) -> None:
     except LeaseLost as lost:
         logger.warning("%s; it is left to the watchdog", lost)
         return
-    except RunFailure as failure:
+    except (RunFailure, CommandRejected) as failure:
         outcome = Outcome(ending=Ending.ERROR, message=str(failure))
     except Exception:
         logger.exception("run %s stopped on a bug", run.pk)
         outcome = Outcome(ending=Ending.ERROR, message=str(RunFailure()))
     try:
-        finish(run, outcome)
-    except LostRace:
-        logger.warning("run %s had already been ended by the watchdog", run.pk)
+        persist(run, lambda: finish(run, outcome), since=time.monotonic())
+    except (LostRace, LeaseLost) as lost:
+        logger.warning("%s; it is left as it is", lost)
 
 
 def finish(run: Run, outcome: Outcome) -> None:
@@ -59,7 +61,9 @@ def finish(run: Run, outcome: Outcome) -> None:
     Raises:
         LostRace: somebody else ended it.
     """
-    run.refresh_from_db(fields=["cancel_requested_by", "cancel_reason"])
+    run.refresh_from_db(fields=["status", "cancel_requested_by", "cancel_reason"])
+    if run.is_finished:
+        raise LostRace(f"run {run.pk} has already been ended")
     message, reason = outcome.message, run.cancel_reason
     if outcome.ending == Ending.STOPPED:
         message = f"Cancelled by {run.cancel_requested_by}."
@@ -67,8 +71,9 @@ def finish(run: Run, outcome: Outcome) -> None:
         reason = CancelReason.TIMEOUT
     if outcome.ending in {Ending.SUCCESS, Ending.ERROR}:
         reason = ""
-    run.move_to(FINAL[outcome.ending], message=message, cancel_reason=reason)
-    close_steps(run)
+    with transaction.atomic():
+        run.move_to(FINAL[outcome.ending], message=message, cancel_reason=reason)
+        close_steps(run)
 
 
 def _carry_out(run: Run) -> Outcome:
@@ -78,7 +83,10 @@ def _carry_out(run: Run) -> Outcome:
         plan = plan_run(run, steps, uid=uid)
         Run.objects.filter(pk=run.pk, token=run.token).update(dbt_version=plan.toolchain.version)
         Path(settings.WORKSPACES_DIR).mkdir(parents=True, exist_ok=True, mode=0o711)
-        return supervise(plan, RunRecorder(run))
+        recorder = RunRecorder(run)
+        outcome = supervise(plan, recorder)
+        recorder.flush()  # what a supervisor that was lost had still said
+        return outcome
 
 
 @contextmanager

@@ -36,11 +36,11 @@ def tail(step: RunStep, stream: Stream, after: int) -> tuple[str, int]:
     chunks = LogChunk.objects.filter(step=step, stream=stream)
     first = chunks.filter(offset__lte=after).order_by("-offset").first()
     text, position = "", after
-    for chunk in chunks.filter(offset__gte=first.offset if first else 0).order_by("offset"):
+    for chunk in chunks.filter(
+        offset__gte=first.offset if first else 0, offset__lt=after + TAIL_LIMIT
+    ).order_by("offset"):
         text += chunk.text[max(0, position - chunk.offset) :]
         position = max(position, chunk.offset + len(chunk.text))
-        if len(text) >= TAIL_LIMIT:
-            break
     return text[:TAIL_LIMIT], after + min(len(text), TAIL_LIMIT)
 
 

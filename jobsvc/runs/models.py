@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models import Count, F, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils.timezone import now
 
@@ -60,9 +60,11 @@ class RunQuerySet(models.QuerySet["Run"]):
     def startable(self) -> RunQuerySet:
         """Queued runs that nothing holds back now, first queued first.
 
-        A hint for whom to ring; whether a run starts is decided by ``claim``.
+        Of the runs that share a key only the first is one: the others wait for it. A hint for
+        whom to ring; whether a run starts is decided by ``claim``.
         """
         active = Run.objects.active()
+        heads = Run.objects.queued().values("concurrency_key").annotate(head=Min("pk"))
         taken = (
             active.filter(account=OuterRef("account"), slot__isnull=False)
             .order_by()
@@ -72,6 +74,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
         return (
             self.queued()
+            .filter(pk__in=heads.values("head"))
             .exclude(concurrency_key__in=active.values("concurrency_key"))
             .annotate(slots_taken=Coalesce(Subquery(taken), 0))
             .filter(Q(takes_slot=False) | Q(slots_taken__lt=F("account__run_slots")))
@@ -86,10 +89,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Make one queued run this worker's own, or return None.
 
         None covers the cases the caller treats alike: someone else took the run, it was
-        cancelled while it waited, another run holds its concurrency key, or every run slot
-        of its account is taken.
+        cancelled while it waited, another run holds its concurrency key or waits longer for
+        it, or every run slot of its account is taken.
         """
-        run = self.queued().select_related("account").filter(pk=run_id).first()
+        run = self.startable().select_related("account").filter(pk=run_id).first()
         if run is None:
             return None
         for slot in run.slots_to_try():
@@ -108,7 +111,6 @@ class RunQuerySet(models.QuerySet["Run"]):
                 return None
             except IntegrityError:
                 continue  # the slot, or the key, went to another run meanwhile
-            run.refresh_from_db()
             return run
         return None
 
@@ -246,7 +248,8 @@ class Run(models.Model):
                 run=self, from_status=self.status, to_status=status, message=message
             )
             queue.react()
-        self.refresh_from_db()
+            # Still inside: later the row may be another worker's, and so may be its token.
+            self.refresh_from_db()
 
 
 class RunTrigger(models.Model):

@@ -83,7 +83,12 @@ def plan_run(run: Run, steps: Sequence[StepPlan], *, uid: int | None = None) -> 
     """
     connection = connection_of(run)
     variables = resolve(run.environment, job_definition_id=run.job_id)
-    profile = _profile(run, connection)
+    try:
+        profile = _profile(run, connection)
+    except ValueError as refused:
+        raise WarehouseRefused(
+            connection=connection.name, reason=str(refused).rstrip(".")
+        ) from refused
     checkout = _checkout(run)
     configuration = run.configuration
     secret_values = [value for name, value in variables.items() if is_secret_name(name)]
@@ -94,7 +99,7 @@ def plan_run(run: Run, steps: Sequence[StepPlan], *, uid: int | None = None) -> 
         checkout=checkout,
         profile=profile,
         toolchain=_toolchain(run, connection),
-        sandbox=_sandbox(run, connection, uid),
+        sandbox=_sandbox(run, connection, profile, uid),
         steps=tuple(steps),
         environment=variables | automatic_variables(run),
         secrets=tuple(
@@ -182,9 +187,13 @@ def _profile(run: Run, connection: Connection) -> ProfilePlan:
     if credentials is None and connection.adapter != "duckdb":
         raise NoCredentials(environment=environment.name)
     config = dict(connection.config)
-    if connection.adapter == "duckdb":
-        config["path"] = duckdb_path(run.account_id, config.get("path", "warehouse.duckdb"))
     extended = environment.extended_attributes
+    attributes = dict(extended.extended_attributes) if extended else {}
+    if not str(attributes.get("port", 0)).isdecimal():
+        raise ValueError("the port in the extended attributes is not a number")
+    if connection.adapter == "duckdb":
+        config["path"] = attributes.pop("path", config.get("path", "warehouse.duckdb"))
+        config["path"] = duckdb_path(run.account_id, config["path"])
     output, secret_environment = adapters.profile_output(
         connection.adapter,
         config,
@@ -195,8 +204,9 @@ def _profile(run: Run, connection: Connection) -> ProfilePlan:
         or (credentials.default_schema if credentials else "")
         or "main",
         threads=configuration["threads"],
-        extended_attributes=extended.extended_attributes if extended else {},
+        extended_attributes=attributes,
     )
+    check_not_our_own_database(connection.adapter, output)
     return ProfilePlan(
         connection_name=connection.name,
         target_name=configuration["target_name"],
@@ -211,7 +221,12 @@ def warehouse_directory(account_id: int) -> Path:
 
 
 def duckdb_path(account_id: int, name: str) -> str:
-    """The absolute path of a DuckDB file that a connection names."""
+    """The absolute path of a DuckDB file that a connection names.
+
+    Raises:
+        ValueError: it would lie outside the account's directory.
+    """
+    adapters.check_duckdb_path(name)
     return name if name == ":memory:" else str(warehouse_directory(account_id) / name)
 
 
@@ -222,21 +237,17 @@ def _toolchain(run: Run, connection: Connection) -> ToolchainPlan:
     )
 
 
-def _sandbox(run: Run, connection: Connection, uid: int | None) -> SandboxPlan:
+def _sandbox(
+    run: Run, connection: Connection, profile: ProfilePlan, uid: int | None
+) -> SandboxPlan:
     read_write: list[str] = []
     if connection.adapter == "duckdb":
         place = warehouse_directory(run.account_id)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         read_write.append(str(place))
-    try:
-        check_not_our_own_database(connection.adapter, connection.config)
-    except ValueError as refused:
-        raise WarehouseRefused(
-            connection=connection.name, reason=str(refused).rstrip(".")
-        ) from refused
     return SandboxPlan(
         need=tuple(settings.ISOLATION_NEED),
-        ports=tuple(sorted({*WEB_PORTS, *adapters.ports(connection.adapter, connection.config)})),
+        ports=tuple(sorted({*WEB_PORTS, *adapters.ports(connection.adapter, profile.output)})),
         read_write=tuple(read_write),
         uid=uid,
         rlimits={"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 4096},

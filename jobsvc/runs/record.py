@@ -2,7 +2,8 @@
 
 Every write is fenced: it happens in one transaction with an UPDATE of the run's row that
 names this worker's token. A worker that was only asleep, and whose run was taken from it,
-writes nothing more.
+writes nothing more. A write may be repeated, since a database that goes away while it commits
+leaves open whether it did.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from django.db.models.functions import Now
 from jobsvc.engine.plan import StepKind
 from jobsvc.engine.ports import Ending, LeaseLost, StepEnd, Stream
 from jobsvc.runs import artifacts, logs
-from jobsvc.runs.models import Artifact, LogChunk, LostRace, Run, RunStep, lease_end
+from jobsvc.runs.models import Artifact, LogChunk, Run, RunStep, lease_end
 from jobsvc.statuses import ACTIVE, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -39,11 +40,35 @@ STEP_STATUS = {
 }
 
 
+def persist(run: Run, write: Callable[[], T], *, since: float) -> T:
+    """Do ``write`` in a transaction; go on trying while the database is away.
+
+    The run outlives a restart of its database, as long as that is shorter than the lease.
+
+    Args:
+        since: when the lease was last renewed, by ``time.monotonic()``.
+
+    Raises:
+        LeaseLost: the lease ran out before the database answered.
+    """
+    while True:
+        try:
+            with transaction.atomic():
+                return write()
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() - since > settings.LEASE_SECONDS:
+                raise LeaseLost(f"run {run.pk}: the database is away") from error
+            logger.warning("run %s: the database did not answer: %s", run.pk, error)
+            connection.close()
+            time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - spreads workers, hides nothing
+
+
 class RunRecorder:
     """Writes down one claimed run. Lives in the worker, in one thread."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._token = run.token  # as claimed; never read again
         self._steps = {step.index: step for step in run.steps.all()}
         self._pending: dict[tuple[int, Stream], list[str]] = {}
         self._written: dict[tuple[int, Stream], int] = {}
@@ -52,12 +77,10 @@ class RunRecorder:
 
     def workspace_ready(self, *, git_sha: str, git_branch: str) -> None:
         def write() -> None:
-            try:
-                self.run.move_to(
-                    RunStatus.RUNNING, git_sha=git_sha, git_branch=git_branch, started_at=Now()
-                )
-            except LostRace as lost:
-                raise LeaseLost from lost
+            self._fence(git_sha=git_sha, git_branch=git_branch)
+            self.run.refresh_from_db()
+            if self.run.status == RunStatus.STARTING:
+                self.run.move_to(RunStatus.RUNNING, started_at=Now())
 
         self._persist(write)
 
@@ -79,17 +102,21 @@ class RunRecorder:
         pieces = self._pending.setdefault((index, stream), [])
         pieces.append(text)
         if sum(map(len, pieces)) >= FLUSH_CHARACTERS:
-            self._flush()
+            self.flush()
 
     def step_ended(self, end: StepEnd) -> None:
-        self._flush()
+        self.flush()
+        self._persist(self._fence)  # whose run was taken puts nothing into storage
         step = self._steps[end.index]
-        files = artifacts.put(step, end.artifacts)
-        columns = logs.store(step)
+        files = []
+        for collected in end.artifacts:
+            files.append(artifacts.put(step, collected))
+            self._beat()
+        columns = self._persist(lambda: logs.store(step))
 
         def write() -> None:
             self._fence(**_seen_in(step, files))
-            Artifact.objects.bulk_create(files)
+            Artifact.objects.bulk_create(files, ignore_conflicts=True)
             RunStep.objects.filter(pk=step.pk).update(
                 status=STEP_STATUS[end.ending],
                 skipped=end.ending == Ending.SKIPPED,
@@ -106,9 +133,8 @@ class RunRecorder:
     def should_stop(self) -> bool:
         moment = time.monotonic()
         if moment - self._flushed_at >= FLUSH_SECONDS:
-            self._flush()
-        if moment - self._beat_at >= settings.HEARTBEAT_SECONDS:
-            self._persist(self._fence)
+            self.flush()
+        self._beat()
         if not self._stop and moment - self._looked_at >= CANCEL_LOOK_SECONDS:
             self._looked_at = moment
             self._stop = self._persist(
@@ -116,7 +142,7 @@ class RunRecorder:
             )
         return self._stop
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write what was said since the last time, one chunk a stream."""
         self._flushed_at = time.monotonic()
         pending, self._pending = self._pending, {}
@@ -133,34 +159,25 @@ class RunRecorder:
 
         def write() -> None:
             self._fence()
-            LogChunk.objects.bulk_create(chunks)
+            LogChunk.objects.bulk_create(chunks, ignore_conflicts=True)
 
         self._persist(write)
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._beat_at >= settings.HEARTBEAT_SECONDS:
+            self._persist(self._fence)
 
     def _fence(self, **columns: object) -> None:
         """Renew the lease, or learn that it is gone. To be called inside the transaction."""
         held = Run.objects.filter(
-            pk=self.run.pk, token=self.run.token, status__in=ACTIVE, lease_until__gt=Now()
+            pk=self.run.pk, token=self._token, status__in=ACTIVE, lease_until__gt=Now()
         ).update(lease_until=lease_end(), last_heartbeat_at=Now(), updated_at=Now(), **columns)
         if not held:
             raise LeaseLost(f"run {self.run.pk} is no longer this worker's")
         self._beat_at = time.monotonic()
 
     def _persist(self, write: Callable[[], T]) -> T:
-        """Do ``write`` in a transaction; go on trying while the database is away.
-
-        The run outlives a restart of its database, as long as that is shorter than the lease.
-        """
-        while True:
-            try:
-                with transaction.atomic():
-                    return write()
-            except (OperationalError, InterfaceError) as error:
-                if time.monotonic() - self._beat_at > settings.LEASE_SECONDS:
-                    raise LeaseLost(f"run {self.run.pk}: the database is away") from error
-                logger.warning("run %s: the database did not answer: %s", self.run.pk, error)
-                connection.close()
-                time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - spreads workers, hides nothing
+        return persist(self.run, write, since=self._beat_at)
 
 
 def _seen_in(step: RunStep, files: Sequence[Artifact]) -> dict[str, bool]:

@@ -106,8 +106,11 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
         return own if override is None else override
 
     steps = trigger.steps_override or job.execute_steps
-    validate_steps(steps)
-    docs = pick(trigger.generate_docs_override, job.generate_docs)
+    try:
+        validate_steps(steps)
+    except ValidationError as refused:
+        field = "steps_override" if trigger.steps_override else "execute_steps"
+        raise ValidationError({field: refused.messages}) from refused
     if not steps:
         raise ValidationError(
             {
@@ -120,7 +123,7 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
         "threads": pick(trigger.threads_override, job.threads),
         "target_name": pick(trigger.target_name_override, job.target_name),
         "timeout_seconds": pick(trigger.timeout_seconds_override, job.timeout_seconds),
-        "generate_docs": docs,
+        "generate_docs": pick(trigger.generate_docs_override, job.generate_docs),
         "run_generate_sources": job.run_generate_sources,
         "dbt_version": pick(trigger.dbt_version_override, job.dbt_version),
         "schema_override": trigger.schema_override,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -37,13 +38,17 @@ def watch() -> list[Run]:
 
 def _take_away(run: Run, still: Q) -> bool:
     """End ``run`` in its worker's stead; the new token fences off its late words."""
-    status, message = RunStatus.ERROR, WORKER_LOST
+    status, message, reason = RunStatus.ERROR, WORKER_LOST, ""
     if run.cancel_requested_at is not None:
         status, message = RunStatus.CANCELLED, f"Cancelled by {run.cancel_requested_by}."
+        reason = run.cancel_reason
     try:
-        run.move_to(status, message=message, guard=still, token=run.token + 1)
+        with transaction.atomic():
+            run.move_to(
+                status, message=message, guard=still, token=run.token + 1, cancel_reason=reason
+            )
+            close_steps(run)
     except LostRace:
         return False
-    close_steps(run)
     logger.warning("run %s was taken from %s: %s", run.pk, run.worker, message)
     return True

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
@@ -91,10 +92,12 @@ def queued_for(run: Run) -> timedelta:
 
 @register.filter
 def ran_for(thing: Run | RunStep) -> timedelta | None:
-    """How long a run or a step worked, until now while it does; None if it never began."""
-    if thing.started_at is None:
-        return None
-    return (thing.finished_at or now()) - thing.started_at
+    """How long a run or a step worked, until now while it does; None if it never began.
+
+    A run works from the moment a worker takes it, so that its waiting and its work add up.
+    """
+    begun = thing.dequeued_at if isinstance(thing, Run) else thing.started_at
+    return None if begun is None else (thing.finished_at or now()) - begun
 
 
 @register.filter
@@ -171,20 +174,41 @@ def triggers(job: Job) -> list[str]:
     return words or ["By hand or through the API"]
 
 
+@dataclass(frozen=True)
+class Link:
+    """One entry of the side bar; ``current`` is its aria-current, empty where one is not."""
+
+    words: str
+    url: str
+    current: str
+
+
 @register.inclusion_tag("console/_side.html", takes_context=True)
 def side(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
     """The bar beside every page: where one is, where one can go, who one is."""
     request = context["request"]
+    account = membership.account
+    projects = list(Project.objects.of_account(account.pk).active().order_by("name", "pk"))
+    places = [("Runs", reverse("console:runs", args=[account.pk]))]
+    for project in projects:
+        words = "Jobs" if len(projects) == 1 else f"Jobs of {project}"
+        places.append((words, reverse("console:jobs", args=[account.pk, project.pk])))
     return {
         "request": request,
         "csrf_token": context.get("csrf_token"),
         "user": request.user,
         "membership": membership,
-        "account": membership.account,
+        "account": account,
         "others": Membership.objects.filter(user=request.user, account__state=State.ACTIVE)
         .exclude(pk=membership.pk)
         .select_related("account")
         .order_by("account__name"),
-        "projects": Project.objects.of_account(membership.account_id).active().order_by("name"),
+        "links": [Link(words, url, _current(request.path, url)) for words, url in places],
         "theme": request.COOKIES.get("theme", ""),
     }
+
+
+def _current(path: str, url: str) -> str:
+    if path.rstrip("/") == url.rstrip("/"):
+        return "page"
+    return "true" if path.startswith(url) else ""

@@ -1,6 +1,7 @@
-"""One process of an installation under test: ``python -m tests.actor ACTION ARGUMENTS``.
+"""One process of an installation under test: ``python -m tests.actor``.
 
-Prints its answer as one line of JSON.
+Does what each line of its input says, ``["claim", 7, 1699999999.5]``, and answers with a line of
+JSON. It lives on between two requests, since starting one costs seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import django
@@ -20,6 +22,7 @@ from accounts.models import Account  # noqa: E402 - Django must be set up first
 from environments.models import Environment, Project  # noqa: E402 - as above
 from jobsvc.jobs.define import define_job  # noqa: E402 - as above
 from jobsvc.jobs.models import Job  # noqa: E402 - as above
+from jobsvc.runs.cancel import cancel_run  # noqa: E402 - as above
 from jobsvc.runs.models import ImpossibleMove, LostRace, Run  # noqa: E402 - as above
 from jobsvc.runs.schedule import start_due_runs  # noqa: E402 - as above
 from jobsvc.runs.trigger import Trigger, trigger_run  # noqa: E402 - as above
@@ -29,13 +32,13 @@ from jobsvc.statuses import CauseCategory, RunStatus  # noqa: E402 - as above
 NOW = Trigger(cause="test", cause_category=CauseCategory.API)
 
 
-def wait_for_start(moment: str) -> None:
+def wait_for_start(moment: float) -> None:
     """Let all processes of a race begin at once."""
-    time.sleep(max(0.0, float(moment) - time.time()))
+    time.sleep(max(0.0, moment - time.time()))
 
 
-def make_jobs(number: str, slots: str) -> list[int]:
-    account = Account.objects.create(name="race", run_slots=int(slots))
+def make_jobs(number: int, slots: int) -> list[int]:
+    account = Account.objects.create(name="race", run_slots=slots)
     project = Project.objects.create(account=account, name="race")
     environment = Environment.objects.create(project=project, name="prod")
     return [
@@ -44,32 +47,43 @@ def make_jobs(number: str, slots: str) -> list[int]:
                 account=account,
                 project=project,
                 environment=environment,
-                name=f"job {number}",
+                name=f"job {place}",
                 execute_steps=["dbt build"],
             ),
             completion=None,
         ).pk
-        for number in range(int(number))
+        for place in range(number)
     ]
 
 
-def trigger(job_id: str, number: str = "1") -> list[int]:
+def trigger(job_id: int, number: int = 1) -> list[int]:
     job = Job.objects.get(pk=job_id)
-    return [trigger_run(job, NOW).pk for _ in range(int(number))]
+    return [trigger_run(job, NOW).pk for _ in range(number)]
 
 
-def claim(run_id: str, moment: str) -> bool:
+def trigger_once(job_id: int, key: str, moment: float) -> int:
+    job = Job.objects.get(pk=job_id)
     wait_for_start(moment)
-    return Run.objects.claim(int(run_id), worker=str(os.getpid())) is not None
+    return trigger_run(job, replace(NOW, deduplication_key=key)).pk
 
 
-def claim_each(run_ids: str, moment: str) -> list[int]:
+def claim(run_id: int, moment: float) -> bool:
     wait_for_start(moment)
-    ids = [int(run_id) for run_id in run_ids.split(",")]
-    return [run_id for run_id in ids if Run.objects.claim(run_id, worker=str(os.getpid()))]
+    return Run.objects.claim(run_id, worker=str(os.getpid())) is not None
 
 
-def finish(run_id: str, moment: str) -> bool:
+def claim_each(run_ids: list[int], moment: float) -> list[int]:
+    wait_for_start(moment)
+    return [run_id for run_id in run_ids if Run.objects.claim(run_id, worker=str(os.getpid()))]
+
+
+def cancel(run_id: int, moment: float) -> None:
+    run = Run.objects.get(pk=run_id)
+    wait_for_start(moment)
+    cancel_run(run, by=f"process {os.getpid()}")
+
+
+def finish(run_id: int, moment: float) -> bool:
     run = Run.objects.get(pk=run_id)
     wait_for_start(moment)
     try:
@@ -79,18 +93,18 @@ def finish(run_id: str, moment: str) -> bool:
     return True
 
 
-def make_due(job_id: str) -> None:
+def make_due(job_id: int) -> None:
     Job.objects.filter(pk=job_id).update(
         triggers_schedule=True, cron="0 0 1 1 *", next_run_at=django.utils.timezone.now()
     )
 
 
-def tick(moment: str) -> int:
+def tick(moment: float) -> int:
     wait_for_start(moment)
     return len(start_due_runs(django.utils.timezone.now()))
 
 
-def reap(moment: str) -> int:
+def reap(moment: float) -> int:
     wait_for_start(moment)
     return len(watch())
 
@@ -103,7 +117,11 @@ def statuses() -> dict[str, int]:
     return {str(run.pk): run.status for run in Run.objects.all()}
 
 
-def transitions(run_id: str) -> list[int]:
+def cancel_is_asked(run_id: int) -> bool:
+    return Run.objects.filter(pk=run_id, cancel_requested_at__isnull=False).exists()
+
+
+def transitions(run_id: int) -> list[int]:
     run = Run.objects.get(pk=run_id)
     return list(run.transitions.order_by("pk").values_list("to_status", flat=True))
 
@@ -113,8 +131,11 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     for action in (
         make_jobs,
         trigger,
+        trigger_once,
         claim,
         claim_each,
+        cancel,
+        cancel_is_asked,
         finish,
         make_due,
         tick,
@@ -126,4 +147,6 @@ ACTIONS: dict[str, Callable[..., Any]] = {
 }
 
 if __name__ == "__main__":
-    print(json.dumps(ACTIONS[sys.argv[1]](*sys.argv[2:])))  # noqa: T201 - its answer
+    for line in sys.stdin:
+        action, *arguments = json.loads(line)
+        print(json.dumps(ACTIONS[action](*arguments)), flush=True)  # noqa: T201 - its answer

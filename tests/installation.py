@@ -22,6 +22,31 @@ POSTGRES_URL = os.environ.get(
 )
 
 
+class Actor:
+    """A process that does one action of ``tests.actor`` after the other."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+
+    def act(self, action: str, *arguments: object) -> Any:
+        """Do an action and return its answer."""
+        self.begin(action, *arguments)
+        return self.answer()
+
+    def begin(self, action: str, *arguments: object) -> None:
+        """Start an action without waiting for it."""
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps([action, *arguments]).encode() + b"\n")
+        self._child.stdin.flush()
+
+    def answer(self) -> Any:
+        """The answer to the action begun."""
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        assert line, f"the actor ended with {self._child.wait()}"
+        return json.loads(line)
+
+
 @dataclass
 class Installation:
     """Environment variables that make a process part of one installation, and ways to start one.
@@ -70,27 +95,18 @@ class Installation:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def act(self, action: str, *arguments: object) -> Any:
-        """Do one action of ``tests.actor`` in a process of its own and return its answer."""
-        child = self.begin(action, *arguments)
-        return self.answer(child)
-
-    def begin(self, action: str, *arguments: object) -> subprocess.Popen[bytes]:
-        """Start an action of ``tests.actor`` without waiting for it."""
-        return self.start(
-            "-m", "tests.actor", action, *map(str, arguments), stdout=subprocess.PIPE
-        )
-
-    def answer(self, child: subprocess.Popen[bytes]) -> Any:
-        output, _ = child.communicate(timeout=120)
-        assert child.returncode == 0, f"{child.args} ended with {child.returncode}"
-        return json.loads(output.splitlines()[-1])
+    def actor(self) -> Actor:
+        """A process of its own that does actions of ``tests.actor`` until the test ends."""
+        return Actor(self.start("-m", "tests.actor", stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
     def stop_all(self) -> None:
         for child in self.started:
             if child.poll() is None:
                 child.kill()
             child.wait(timeout=20)
+            for pipe in (child.stdin, child.stdout, child.stderr):
+                if pipe is not None:
+                    pipe.close()
 
 
 @contextmanager

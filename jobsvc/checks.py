@@ -7,13 +7,16 @@ from typing import Any
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
 
 
 @register(Tags.security)
 def keys_are_given(**_: Any) -> list[CheckMessage]:
     """E001 to E003: without keys of its own an installation can keep no secret."""
     problems: list[CheckMessage] = []
-    if not settings.SECRET_KEY:
+    try:
+        settings.SECRET_KEY  # noqa: B018 - Django refuses to hand out an empty one
+    except ImproperlyConfigured:
         problems.append(
             Error(
                 "JOBSVC_SECRET_KEY is not set.",

@@ -363,15 +363,14 @@ def demo(port: int | None, exit_after_run: bool) -> None:
         if run["status"] != SUCCESS:
             raise explain_failure(run, up)
         print(
-            f"\nThe service stays up.\n\n  open      {run['href']}\n"
+            f"\n  open      {run['href']}\n"
             f"  sign in   {up['email']}\n  password  {up['password'] or 'the one you chose'}\n"
             f"  account   {up['account_id']}\n  token     {up['token']}\n"
-            f"  log       {log_file()}\n",
-            flush=True,
+            f"  log       {log_file()}\n"
         )
         if exit_after_run:
             return
-        print("Ctrl-C stops everything.", flush=True)
+        print("The service stays up; Ctrl-C stops everything.", flush=True)
         service.wait()
         raise DemoFailed(f"The service has ended by itself. It said:\n\n{end_of_log()}")
     finally:

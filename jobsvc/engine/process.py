@@ -204,7 +204,7 @@ def _attend(
             selector.register(child.stdin, selectors.EVENT_WRITE)
         if at_its_end is not None:
             selector.register(at_its_end, selectors.EVENT_READ)
-        while stop.look() and not _has_ended(child.pid):
+        while stop.look() and not _has_ended(child):
             for key, _ in selector.select(TICK):
                 if key.fd == at_its_end:
                     continue
@@ -249,9 +249,11 @@ def _close_stdin(child: subprocess.Popen[bytes]) -> None:
             child.stdin.close()
 
 
-def _has_ended(pid: int) -> bool:
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
     """Whether a child has ended; it stays unreaped, so its number stays its own."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    if sys.platform == "darwin":  # has no such call before Python 3.13
+        return child.poll() is not None
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -264,7 +264,7 @@ def test_whether_to_stop_is_asked_at_least_every_second(child):
 
     gaps = [later - earlier for earlier, later in pairwise(asked)]
     assert len(asked) >= 3
-    assert max(gaps) < 1
+    assert max(gaps) < 1  # seconds
 
 
 def test_whether_to_stop_is_asked_while_output_pours_in(child):

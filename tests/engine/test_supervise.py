@@ -252,7 +252,7 @@ def test_whether_to_stop_is_asked_every_second_though_the_recorder_is_slow(marke
     assert supervise(run.plan, ear).ending is Ending.SUCCESS
 
     gaps = [later - earlier for earlier, later in pairwise(ear.asked_at)]
-    assert max(gaps) < 1
+    assert max(gaps) < 2  # seconds, one of them for a busy machine
     assert ear.said.count("x") == 60 * 60000
 
 
@@ -266,11 +266,23 @@ for n in range(100): print("x" * 65536, flush=True)
 print("took", time.monotonic() - began)
 """
     )
-    ear = Ear(on_output=lambda _: time.sleep(0.02))
+    ear = Ear(on_output=lambda _: time.sleep(0.05))
 
     supervise(run.plan, ear)
 
-    assert float(ear.said.rpartition("took")[2]) < 1
+    assert float(ear.said.rpartition("took")[2]) < 2.5
+
+
+def test_a_plan_may_be_larger_than_a_pipe(marked):
+    run = marked(
+        "import os; print(sum(len(v) for n, v in os.environ.items() if n[:6] == 'DBT_X_'))"
+    )
+    values = {f"DBT_X_{number}": "x" * 60_000 for number in range(8)}
+
+    ear = Ear()
+    supervise(dataclasses.replace(run.plan, environment=values), ear)
+
+    assert ear.said.strip() == str(8 * 60_000)
 
 
 # How it is stopped
@@ -401,8 +413,7 @@ def test_other_children_of_the_worker_outlive_a_lost_supervisor(marked):
     assert alive == [True, True]
 
 
-def test_a_supervisor_without_a_worker_ends_by_force_if_it_must(marked, worker):
-    """Its pipe alone would do; a supervisor that is stopped and goes on later has both."""
+def test_a_supervisor_that_slept_through_its_workers_end_still_cleans_up(marked, worker):
     run = marked(DETACHING + STUBBORN)
     process = worker(run.plan)
     wait_for_line(process, b"running")
@@ -417,22 +428,54 @@ def test_a_supervisor_without_a_worker_ends_by_force_if_it_must(marked, worker):
     assert wait_until(lambda: not run.workspace.exists())
 
 
+def test_a_supervisor_that_hears_nothing_any_more_is_ended_by_a_clock(marked):
+    run = marked(STUBBORN)
+    stuck = f"""
+import os, subprocess, time
+from jobsvc.engine import supervisor
+def run(plan, recorder):
+    supervisor.runner.workspace_of(plan).mkdir()
+    subprocess.Popen(["sleep", "600"], env={{"MARK": "{run.mark}"}}, start_new_session=True)
+    os.write(2, b"stuck")
+    time.sleep(600)
+supervisor.runner.run = run
+supervisor.FORCE_AFTER = supervisor.TERM_GRACE = supervisor.KILL_GRACE = 0
+supervisor.main()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", stuck], stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        process.stdin.write(run.plan.to_json().encode() + b"\n")
+        process.stdin.flush()
+        assert process.stderr.read(5) == b"stuck"
+        assert len(run.survivors()) == 1
+
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(10) == 1
+    assert run.survivors() == []
+    assert not run.workspace.exists()
+
+
 # What others may see of it
 
 
-def test_the_supervisor_knows_nothing_of_the_workers_environment(marked, monkeypatch):
+def test_the_supervisor_knows_nothing_of_the_workers_environment(marked, monkeypatch, tmp_path):
     monkeypatch.setenv("SECRET_KEY", "of the service")
-    run = marked(STUBBORN)
-    seen: list[bytes] = []
+    python, seen = tmp_path / "python", tmp_path / "seen"
+    python.write_text(f'#!/bin/sh\nenv > {seen}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
 
-    def look(ear: Ear) -> bool:
-        seen.extend(read(pid, "environ") for pid in supervisors_of(os.getpid()))
-        return "running" in ear.said
+    supervise(marked("").plan, Ear(), python=str(python))
 
-    supervise(run.plan, Ear(stop_when=look))
-
-    names = {entry.partition(b"=")[0] for text in seen for entry in text.split(b"\0") if entry}
-    assert names == {b"PATH", b"HOME", b"LANG", b"LC_ALL", b"PYTHONPATH"}
+    names = {line.partition("=")[0] for line in seen.read_text().splitlines()}
+    assert names - {"PWD", "OLDPWD", "SHLVL", "_"} == {
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "PYTHONPATH",
+    }
 
 
 def test_a_secret_of_the_plan_is_in_no_command_line(marked):

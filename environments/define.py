@@ -118,6 +118,7 @@ def define_environment(environment: Environment) -> Environment:
                 "extended_attributes_id": project.extended_attributes.active(),
             },
         )
+        _check_credentials_fit(environment)
         if environment.type != EnvironmentType.DEPLOYMENT:
             _refuse_where_jobs_need_it(environment, "type", "stay a deployment environment")
         _save(environment)
@@ -133,6 +134,19 @@ def delete_environment(environment: Environment) -> Environment:
     with _one_at_a_time(environment.project.account_id):
         _refuse_where_jobs_need_it(environment, "environment_id", "be kept")
         return _mark_deleted(environment)
+
+
+def _check_credentials_fit(environment: Environment) -> None:
+    credentials, connection = environment.credentials, environment.connection
+    if credentials is None or connection is None or credentials.adapter == connection.adapter:
+        return
+    held, needed = (adapters.ADAPTERS[row.adapter].title for row in (credentials, connection))
+    raise ValidationError(
+        {
+            "credentials_id": f"These credentials are for {held}, but the connection is to "
+            f"{needed}. Choose credentials for {needed}."
+        }
+    )
 
 
 def _refuse_where_jobs_need_it(environment: Environment, field: str, what: str) -> None:

@@ -318,6 +318,22 @@ def test_another_projects_object_in_a_body_is_refused(api, account, place, field
     assert field in problem(api.post(place, {"name": "x", field: other.pk}))
 
 
+def test_credentials_of_another_kind_than_the_connection_are_refused(
+    api, account, place, environment
+):
+    postgres = ConnectionFactory(account=account, adapter="postgres", adapter_version="postgres_v0")
+    body = {
+        "name": "x",
+        "connection_id": postgres.pk,
+        "credentials_id": environment.credentials_id,
+    }
+
+    said = problem(api.post(place, body))
+
+    assert "credentials_id" in said
+    assert "DuckDB" in said and "PostgreSQL" in said
+
+
 def test_a_deleted_connection_is_refused(api, account, place):
     gone = ConnectionFactory(account=account, state=2)
 

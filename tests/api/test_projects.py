@@ -133,6 +133,14 @@ def test_the_smallest_body_makes_a_project(api, account, place):
     assert made["repository_id"] is made["connection_id"] is None
 
 
+def test_a_new_project_shows_its_connection_unasked(api, account, place):
+    connection = ConnectionFactory(account=account)
+
+    made = api.post(place, {"name": "Coffee", "connection_id": connection.pk}).json()["data"]
+
+    assert made["connection"]["id"] == connection.pk
+
+
 def test_a_project_is_made_without_the_last_slash(api, place):
     assert api.post(place.rstrip("/"), {"name": "Coffee", "id": None}).status_code == 201
 

@@ -150,7 +150,7 @@ class ProjectResource(Resource[Project]):
     def context(self) -> dict[str, Any]:
         """A single project always shows its connection and repository: clients rely on it."""
         context = super().context()
-        if self.many:
+        if self.many and self.request.method == "GET":
             return context
         return context | {"include": context["include"] | {"connection", "repository"}}
 

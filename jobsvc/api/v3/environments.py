@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.db.models import QuerySet
@@ -14,6 +13,7 @@ from jobsvc.api.base import Body, Creates, Deletes, Lists, Reads, Updates
 from jobsvc.api.fields import IdField, OptionalText
 from jobsvc.api.routes import both
 from jobsvc.api.v2.environments import EnvironmentResource
+from jobsvc.api.v2.jobs import DBT_VERSION
 from jobsvc.api.v3.filling import fill
 
 # A POST replaces the environment: what of these it leaves out becomes null.
@@ -27,7 +27,7 @@ class EnvironmentBody(Body):
     deployment_type = serializers.ChoiceField(
         DeploymentType.choices, required=False, allow_null=True
     )
-    dbt_version = OptionalText(max_length=60)
+    dbt_version = OptionalText(max_length=60, validators=[DBT_VERSION])
     use_custom_branch = serializers.BooleanField(required=False, allow_null=True)
     custom_branch = OptionalText(max_length=255)
     supports_docs = serializers.BooleanField(required=False, allow_null=True)
@@ -37,13 +37,6 @@ class EnvironmentBody(Body):
     primary_profile_id = IdField(required=False, allow_null=True)
     enable_model_query_history = serializers.BooleanField(required=False, allow_null=True)
     enable_dbt_state = serializers.BooleanField(required=False, allow_null=True)
-
-    def validate_dbt_version(self, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9.,~=<>!*+_ -]+", value):
-            raise serializers.ValidationError(
-                f"{value!r} is no dbt version. Give one such as 1.11, 1.11.16 or latest."
-            )
-        return value
 
     def validate_primary_profile_id(self, value: int | None) -> None:
         if value is not None:

@@ -18,6 +18,7 @@ from accounts.roles import Action, PermissionSet
 from jobsvc.api.answers import Answer
 from jobsvc.api.base import Body, Lists, Reads, Resource, Shape, Updates
 from jobsvc.api.fields import IdField, MomentField
+from jobsvc.api.pagination import MOST
 from jobsvc.api.routes import both
 from jobsvc.statuses import State
 
@@ -162,7 +163,7 @@ class ServiceTokenPermissions(_ServiceTokens):
     many = True
 
     def get(self, request: Request, **path: Any) -> Answer:
-        return Answer(permissions_of(self.row()))
+        return self._listed(self.row())
 
     def post(self, request: Request, **path: Any) -> Answer:
         row = self.row()
@@ -173,7 +174,17 @@ class ServiceTokenPermissions(_ServiceTokens):
         row.permission_set = one_permission_set(grants.validated_data)
         row.full_clean()
         row.save(update_fields=["permission_set"])
-        return Answer(permissions_of(row))
+        return self._listed(row)
+
+    def _listed(self, row: Token) -> Answer:
+        permissions = permissions_of(row)
+        count = len(permissions)
+        extra = {
+            "filters": {"limit": MOST, "offset": 0, "account_id": self.account_id},
+            "order_by": "id",
+            "pagination": {"count": count, "total_count": count},
+        }
+        return Answer(permissions, extra=extra)
 
 
 _BASE = "accounts/<id:account_id>/service-tokens"

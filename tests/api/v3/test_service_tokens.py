@@ -82,8 +82,10 @@ def test_a_token_without_permissions_may_do_nothing(api, account, place):
 
 
 def test_permissions_are_listed(api, place, made):
-    listed = api.get(f"{place}{made['id']}/permissions").json()["data"]
+    answer = api.get(f"{place}{made['id']}/permissions").json()
+    listed = answer["data"]
 
+    assert answer["extra"]["pagination"] == {"count": 1, "total_count": 1}
     assert [set(one) for one in listed] == [
         {
             "id",

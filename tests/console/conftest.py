@@ -1,10 +1,8 @@
-"""Visitors of the console, and a headless browser for what only a browser shows."""
+"""Visitors of the console."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from django.test import Client
@@ -24,23 +22,3 @@ def visitor_of(db: None) -> Callable[..., Client]:
         return client
 
     return make
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """The system's Chromium, where it has one; it runs as root and speaks to nobody else."""
-    found = [path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))]
-    return {
-        **browser_type_launch_args,
-        **({"executable_path": found[0]} if found else {}),
-        "args": [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ],
-    }

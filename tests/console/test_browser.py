@@ -1,0 +1,295 @@
+"""What only a browser shows: live movement, both themes, narrow screens, the security policy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils.timezone import now
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.models import User
+from jobsvc.runs.models import LogChunk, Run, RunStep
+from jobsvc.statuses import RunStatus
+from tests.factories import (
+    ArtifactFactory,
+    CompletionTriggerFactory,
+    JobFactory,
+    MembershipFactory,
+    RunFactory,
+    RunStepFactory,
+)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.xdist_group("browser"),  # one browser is enough
+]
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",  # tests run as root in containers
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text()
+HOSTILE = "<script>document.title='owned'</script> " + "long " * 20 + "שלום"
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def browser() -> Iterator[Browser]:
+    """A headless Chromium, this module's own.
+
+    Playwright runs an event loop in this thread, beside which Django must be told to work; it
+    ends with the module, so that no other test meets it.
+    """
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        yield playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+
+
+@pytest.fixture
+def person() -> User:
+    return MembershipFactory(account__name="Coffee shop").user
+
+
+@pytest.fixture
+def opened(browser: Browser, live_server: LiveServer, person: User) -> Iterator[Open]:
+    """``opened(path)`` is that page for ``person``; whatever the browser complains of fails."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+    client = Client()
+    client.force_login(person)
+
+    def open_page(path: str, **options: Any) -> Page:
+        context = browser.new_context(base_url=live_server.url, **options)
+        contexts.append(context)
+        context.add_cookies(
+            [
+                {
+                    "name": "sessionid",
+                    "value": client.cookies["sessionid"].value,
+                    "url": live_server.url,
+                }
+            ]
+        )
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def life(person: User) -> dict[str, Run]:
+    """A run in each state, with all that a page can show of it."""
+    job = JobFactory(
+        environment__project__account=person.memberships.get().account,
+        name="Nightly build",
+        scheduled=True,
+        generate_docs=True,
+    )
+    CompletionTriggerFactory(job=JobFactory(environment=job.environment), upstream=job)
+    awkward = JobFactory(environment=job.environment, name=HOSTILE)
+    runs = {
+        "success": RunFactory(job=job, succeeded=True, git_branch="main", git_sha="1027c4d9e0"),
+        "error": RunFactory(job=job, failed=True, status_message=HOSTILE),
+        "cancelled": RunFactory(job=awkward, cancelled=True),
+        "running": RunFactory(job=job, running=True),
+        "queued": RunFactory(job=job),
+    }
+    for state in ("success", "error", "running"):
+        for index in range(1, 6):
+            went = RunStatus.SUCCESS
+            if index == 5:
+                went = Run.objects.get(pk=runs[state].pk).status
+            step = RunStepFactory(run=runs[state], index=index, status=went, started_at=now())
+            says(step, f"{HOSTILE}\n\x1b[32mOK\x1b[0m {'=' * 200}\n" * 40)
+    ArtifactFactory(step=runs["success"].steps.get(index=5), path="manifest.json")
+    ArtifactFactory(step=runs["success"].steps.get(index=5), path=f"compiled/{'deep/' * 30}a.sql")
+    return runs
+
+
+def says(step: RunStep, words: str, offset: int = 0) -> None:
+    LogChunk.objects.create(step=step, stream="console", offset=offset, text=words)
+
+
+def url(run: Run, name: str = "run") -> str:
+    return reverse(f"console:{name}", args=[run.account_id, run.project_id, run.pk])
+
+
+def every_page(life: dict[str, Run]) -> list[str]:
+    one = life["success"]
+    return [
+        reverse("console:runs", args=[one.account_id]),
+        reverse("console:jobs", args=[one.account_id, one.project_id]),
+        reverse("console:job", args=[one.account_id, one.project_id, one.job_id]),
+        *(url(run) for run in life.values()),
+        url(one, "artifacts"),
+        f"{url(one, 'artifacts')}?step=5",
+        url(life["running"], "run_cancel"),
+        reverse("account_change_password"),
+        reverse("account_logout"),
+    ]
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds wrong with a page, after the policy has kept added scripts out."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{page.url}: {fault['id']} {fault['nodes'][0]['target']}" for fault in found]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 320])
+def test_every_page_can_be_read_by_everybody(
+    opened: Open, life: dict[str, Run], theme: str, width: int
+) -> None:
+    found = []
+    screen = {"color_scheme": theme, "viewport": {"width": width, "height": 900}}
+    page = opened("/", **screen)
+    for path in every_page(life):
+        page.goto(path)
+        found += faults(page)
+
+    assert found == []
+
+
+def test_no_page_is_wider_than_a_narrow_phone(opened: Open, life: dict[str, Run]) -> None:
+    page = opened("/", viewport={"width": 320, "height": 700})
+    too_wide = []
+    for path in every_page(life):
+        page.goto(path)
+        root = "document.documentElement"
+        if page.evaluate(f"{root}.scrollWidth > {root}.clientWidth"):
+            too_wide.append(path)
+
+    assert too_wide == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_signing_in_leads_to_the_page_that_was_asked_for(
+    browser: Browser, live_server: LiveServer, person: User, theme: str
+) -> None:
+    person.set_password("coffee-beans-7")
+    person.save()
+    runs = reverse("console:runs", args=[person.memberships.get().account_id])
+    with browser.new_context(base_url=live_server.url, color_scheme=theme) as context:
+        page = context.new_page()
+        page.goto(f"{runs}?job=")
+        assert faults(page) == []
+        page.get_by_label("Email").fill(person.email)
+        page.get_by_label("Password").fill("coffee-beans-7")
+        page.get_by_role("button", name="Sign in").click()
+
+        expect(page).to_have_url(f"{live_server.url}{runs}?job=")
+
+
+def test_a_log_grows_as_the_step_speaks_and_the_page_settles_when_the_run_ends(
+    opened: Open, person: User
+) -> None:
+    run = RunFactory(
+        running=True, job__environment__project__account=person.memberships.get().account
+    )
+    step = RunStepFactory(run=run, status=RunStatus.RUNNING, started_at=now())
+    says(step, "one\n")
+    page = opened(url(run))
+    expect(page.locator("#log")).to_have_text("one\n")
+
+    says(step, "two <b>\n", offset=4)
+    expect(page.locator("#log")).to_have_text("one\ntwo <b>\n")
+
+    RunStep.objects.filter(pk=step.pk).update(status=RunStatus.SUCCESS, finished_at=now())
+    following = RunStepFactory(
+        run=run, index=5, status=RunStatus.RUNNING, started_at=now(), command="dbt test"
+    )
+    says(following, "three\n")
+    expect(page.locator("#log")).to_have_text("three\n")
+    expect(page.locator("#step-5")).to_have_attribute("aria-current", "true")
+
+    RunStep.objects.filter(pk=following.pk).update(status=RunStatus.ERROR, finished_at=now())
+    run.move_to(RunStatus.ERROR, message="It did not work.")
+    expect(page.locator("h1")).to_contain_text("Error")
+    expect(page.locator("#announcer")).to_contain_text(f"Run {run.pk}: Error")
+    expect(page).to_have_title(f"✕ #{run.pk} {run.job} · jobsvc")
+    expect(page.locator("[hx-get]")).to_have_count(0)
+
+
+def test_a_refresh_leaves_the_focus_where_it_was(opened: Open, person: User) -> None:
+    run = RunFactory(
+        running=True, job__environment__project__account=person.memberships.get().account
+    )
+    RunStepFactory(run=run, status=RunStatus.RUNNING, started_at=now())
+    page = opened(url(run))
+    page.locator("#step-4").focus()
+
+    with page.expect_response(lambda answer: answer.url.endswith(url(run))):
+        pass
+    RunStepFactory(run=run, index=5)
+    expect(page.locator("#step-5")).to_be_visible()
+
+    expect(page.locator("#step-4")).to_be_focused()
+
+
+def test_cancelling_asks_in_a_dialog_that_can_be_left(opened: Open, life: dict[str, Run]) -> None:
+    page = opened(url(life["running"]))
+    page.get_by_role("link", name="Cancel run").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Models already built stay as they are")
+
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert Run.objects.get(pk=life["running"].pk).cancel_requested_at is None
+
+    page.get_by_role("link", name="Cancel run").click()
+    dialog.get_by_role("button", name="Cancel the run").click()
+    expect(page.get_by_role("status").first).to_contain_text("is being stopped")
+
+
+def test_a_run_can_be_seen_and_cancelled_without_scripts(
+    opened: Open, life: dict[str, Run]
+) -> None:
+    page = opened("/", java_script_enabled=False)
+    page.get_by_role("link", name=f"#{life['running'].pk}").click()
+    expect(page.locator("#log")).to_contain_text("OK")
+    page.get_by_role("link", name="Cancel run").click()
+    page.get_by_role("button", name="Cancel the run").click()
+
+    expect(page.locator("h1")).to_contain_text("Running")
+    assert Run.objects.get(pk=life["running"].pk).cancel_requested_by
+
+
+def test_a_theme_is_chosen_and_stays(opened: Open, life: dict[str, Run]) -> None:
+    page = opened("/", color_scheme="light")
+    page.locator(".me summary").click()
+    page.get_by_role("button", name="Dark").click()
+
+    page.goto(url(life["success"]))
+
+    assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
+
+
+def test_an_old_link_with_a_fragment_finds_its_run(opened: Open, life: dict[str, Run]) -> None:
+    run = life["success"]
+    page = opened(f"/#/accounts/{run.account_id}/projects/{run.project_id}/runs/{run.pk}/")
+
+    expect(page.locator("h1")).to_contain_text(f"#{run.pk}")

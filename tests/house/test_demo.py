@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,3 +184,98 @@ def test_a_run_that_fails_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert "make up" in failed.output
     assert "Traceback" not in failed.output
     assert failed.left == []
+
+
+@pytest.fixture
+def up(first: Ended, data: Path) -> Iterator[dict[str, Any]]:
+    """``manage.py up`` on what the demo left, and what it says of itself."""
+    with watching_what_is_left() as left:
+        service = subprocess.Popen(
+            [sys.executable, "manage.py", "up"],
+            cwd=ROOT,
+            env=environment(data),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        said: dict[str, Any] = {}
+        while said.get("pid") != service.pid and service.poll() is None:
+            time.sleep(0.2)
+            said = json.loads((data / "up.json").read_text())
+        yield said
+        service.terminate()
+        output, _nothing = service.communicate(timeout=SECONDS)
+    assert service.returncode == 0, output
+    assert "Everything is stopped." in output
+    assert left == []
+
+
+def test_the_first_job_of_the_readme_runs(up: dict[str, Any], tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text().partition("## Your first job")[2]
+    block = section.partition("```bash\n")[2].partition("```")[0]
+    commands = [line for line in block.splitlines() if not line.startswith("export ")]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail"],
+        input="\n".join(commands),
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "SITE": up["local_url"], "TOKEN": up["token"]},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Success" in done.stdout.splitlines()
+    results = json.loads((tmp_path / "run_results.json").read_text())["results"]
+    assert {one["status"] for one in results} <= {"success", "pass", "warn"}
+
+
+def test_a_second_service_on_the_same_folder_is_refused(up: dict[str, Any], data: Path) -> None:
+    second = subprocess.run(
+        [sys.executable, "manage.py", "up"],
+        cwd=ROOT,
+        env=environment(data),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert "The service is already up on" in second.stderr
+
+
+def doctor(data: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "doctor"],
+        cwd=ROOT,
+        env=environment(data, **more),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def test_the_doctor_finds_what_the_demo_ran_on_well(first: Ended, data: Path) -> None:
+    found = doctor(data)
+    assert found.returncode == 0, found.stdout
+    assert "Landlock" in found.stdout
+    assert re.search(r"dbt 1\.11\.\d+ with duckdb, postgres", found.stdout)
+    assert "Jobs can run here." in found.stdout
+
+
+def test_the_doctor_ends_with_1_where_a_needed_layer_is_missing(first: Ended, data: Path) -> None:
+    found = doctor(data, JOBSVC_ISOLATION_NEED="seccomp,landlock:99")
+    assert found.returncode == 1
+    assert "This machine lacks landlock:99" in found.stderr
+
+
+def test_the_doctor_names_each_piece_that_is_not_well(tmp_path: Path) -> None:
+    found = doctor(
+        tmp_path / "data",
+        JOBSVC_TOOLCHAINS_DIR=str(tmp_path / "none"),
+        JOBSVC_BROKER_URL="redis://127.0.0.1:1/0",
+    )
+    assert found.returncode == 1
+    for piece in ("dbt", "database", "broker"):
+        assert re.search(rf"✕ {piece} ", found.stdout), found.stdout

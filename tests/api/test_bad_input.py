@@ -42,8 +42,24 @@ JSON = st.recursive(
             st.one_of(
                 st.text(max_size=8),
                 st.sampled_from(
-                    "type cron date time days hours interval minutes timezone condition job_id "
-                    "statuses threads target_name timeout_seconds schedule".split()
+                    [
+                        "type",
+                        "cron",
+                        "date",
+                        "time",
+                        "days",
+                        "hours",
+                        "interval",
+                        "minutes",
+                        "timezone",
+                        "condition",
+                        "job_id",
+                        "statuses",
+                        "threads",
+                        "target_name",
+                        "timeout_seconds",
+                        "schedule",
+                    ]
                 ),
             ),
             inner,
@@ -118,9 +134,27 @@ def test_any_bytes_are_read_or_refused(
 @given(
     query=st.dictionaries(
         st.sampled_from(
-            "limit offset order_by state pk pk__in id__gt project_id__in status status__in "
-            "created_at__range finished_at__range dbt_version pull_request_id trigger_id "
-            "has_docs_generated include_related name__icontains triggers_schedule".split()
+            [
+                "limit",
+                "offset",
+                "order_by",
+                "state",
+                "pk",
+                "pk__in",
+                "id__gt",
+                "project_id__in",
+                "status",
+                "status__in",
+                "created_at__range",
+                "finished_at__range",
+                "dbt_version",
+                "pull_request_id",
+                "trigger_id",
+                "has_docs_generated",
+                "include_related",
+                "name__icontains",
+                "triggers_schedule",
+            ]
         ),
         st.one_of(TEXTS, JSON.map(json.dumps), st.just("\0"), st.just("[1,2")),
         max_size=4,

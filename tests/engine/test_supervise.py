@@ -365,7 +365,7 @@ def test_a_worker_that_is_killed_takes_all_of_its_run_with_it(marked, worker):
     process = worker(run.plan)
     wait_for_line(process, b"running")
     supervisors = supervisors_of(process.pid)
-    assert len(run.survivors()) == 3
+    assert wait_until(lambda: len(run.survivors()) == 3)
 
     process.kill()
 
@@ -448,7 +448,7 @@ supervisor.main()
         process.stdin.write(run.plan.to_json().encode() + b"\n")
         process.stdin.flush()
         assert process.stderr.read(5) == b"stuck"
-        assert len(run.survivors()) == 1
+        assert wait_until(lambda: len(run.survivors()) == 1)
 
         process.send_signal(signal.SIGTERM)
 

@@ -19,17 +19,25 @@ class ReadOnlyInline(admin.TabularInline[Any, Run]):
 class TriggerInline(ReadOnlyInline):
     model = RunTrigger
     fk_name = "run"
-    fields = ("cause", "cause_category", "user", "api_token", "created_at")
+    fields = readonly_fields = ("cause", "cause_category", "user", "api_token", "created_at")
 
 
 class StepInline(ReadOnlyInline):
     model = RunStep
-    fields = ("index", "name", "status", "skipped", "exit_code", "started_at", "finished_at")
+    fields = readonly_fields = (
+        "index",
+        "name",
+        "status",
+        "skipped",
+        "exit_code",
+        "started_at",
+        "finished_at",
+    )
 
 
 class TransitionInline(ReadOnlyInline):
     model = RunTransition
-    fields = ("from_status", "to_status", "message", "created_at", "reacted_at")
+    fields = readonly_fields = ("from_status", "to_status", "message", "created_at", "reacted_at")
 
 
 @admin.register(Run)

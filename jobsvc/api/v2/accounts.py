@@ -39,6 +39,15 @@ class AccountShape(Shape[Account]):
     docs_job_id = Nothing()
     freshness_job_id = Nothing()
     groups = Nothing([])
+    account_migration_events = Nothing([])
+    agent_credit_locked = Nothing(False)
+    analyst_seats = Nothing(0)
+    copilot_locked_until = Nothing()
+    develop_pod_memory_request_mebibytes = Nothing(0)
+    explorer_seats = Nothing(0)
+    lock_cause = Nothing()
+    run_locked_until = Nothing()
+    trial_end_date = Nothing()
 
     class Meta:
         model = Account
@@ -69,6 +78,15 @@ class AccountShape(Shape[Account]):
             "docs_job_id",
             "freshness_job_id",
             "groups",
+            "account_migration_events",
+            "agent_credit_locked",
+            "analyst_seats",
+            "copilot_locked_until",
+            "develop_pod_memory_request_mebibytes",
+            "explorer_seats",
+            "lock_cause",
+            "run_locked_until",
+            "trial_end_date",
             "created_at",
             "updated_at",
         ]

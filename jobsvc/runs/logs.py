@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
+from django.db import models
 
 from jobsvc.engine.ports import Stream
 from jobsvc.runs.models import LogChunk, RunStep
+from jobsvc.statuses import RunStatus
 
 TAIL_LIMIT = 256 * 1024  # characters of one answer of ``tail``
 
@@ -34,6 +36,8 @@ def tail(step: RunStep, stream: Stream, after: int) -> tuple[str, int]:
         text = _whole(step, stream)[after : after + TAIL_LIMIT]
         return text, after + len(text)
     chunks = LogChunk.objects.filter(step=step, stream=stream)
+    if _was_stored_meanwhile(step, stream, chunks):
+        return tail(step, stream, after)
     first = chunks.filter(offset__lte=after).order_by("-offset").first()
     text, position = "", after
     for chunk in chunks.filter(
@@ -68,9 +72,20 @@ def _stored_name(step: RunStep, stream: Stream) -> str:
     return step.console_log if stream == Stream.CONSOLE else step.debug_log
 
 
+def _was_stored_meanwhile(step: RunStep, stream: Stream, chunks: models.QuerySet[LogChunk]) -> bool:
+    """Whether ``step`` was read while it ran and has ended since: its chunks are gone."""
+    if step.status != RunStatus.RUNNING or chunks.exists():
+        return False
+    step.refresh_from_db()
+    return bool(_stored_name(step, stream))
+
+
 def _whole(step: RunStep, stream: Stream) -> str:
     if name := _stored_name(step, stream):
         with storages["artifacts"].open(name, "rb") as file:
             return bytes(file.read()).decode(errors="replace")
     chunks = LogChunk.objects.filter(step=step, stream=stream).order_by("offset")
-    return "".join(chunks.values_list("text", flat=True))
+    text = "".join(chunks.values_list("text", flat=True))
+    if not text and _was_stored_meanwhile(step, stream, chunks):
+        return _whole(step, stream)
+    return text

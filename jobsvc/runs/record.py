@@ -99,6 +99,8 @@ class RunRecorder:
         self._persist(write)
 
     def output(self, index: int, stream: Stream, text: str) -> None:
+        if not text:
+            return  # a chunk of nothing would stand where the next one is to stand
         pieces = self._pending.setdefault((index, stream), [])
         pieces.append(text)
         if sum(map(len, pieces)) >= FLUSH_CHARACTERS:

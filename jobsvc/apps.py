@@ -1,12 +1,13 @@
-"""The service as a Django app: it holds management commands and the system checks."""
+"""The service as a Django app: it loads the Celery app, and holds commands and checks."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
 
-from jobsvc import checks
+# Loaded with Django, not with the package: a run's supervisor needs neither of them.
+from jobsvc import celery, checks
 
-__all__ = ["JobsvcConfig", "checks"]
+__all__ = ["JobsvcConfig", "celery", "checks"]
 
 
 class JobsvcConfig(AppConfig):

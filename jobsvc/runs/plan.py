@@ -6,6 +6,7 @@ never stored.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -244,6 +245,8 @@ def _sandbox(
     if connection.adapter == "duckdb":
         place = warehouse_directory(run.account_id)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if uid is not None:
+            _give(place, uid)
         read_write.append(str(place))
     return SandboxPlan(
         need=tuple(settings.ISOLATION_NEED),
@@ -252,3 +255,15 @@ def _sandbox(
         uid=uid,
         rlimits={"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 4096},
     )
+
+
+def _give(directory: Path, uid: int) -> None:
+    """Let this run's user id write where earlier runs of its account, with others, have written.
+
+    Names are taken relative to an open directory and links are not followed: a run of the same
+    account may be at work there, and what it puts in the way must lead nowhere else.
+    """
+    for _path, _directories, files, here in os.fwalk(directory):
+        os.chown(here, uid, uid)
+        for name in files:
+            os.chown(name, uid, uid, dir_fd=here, follow_symlinks=False)

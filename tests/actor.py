@@ -22,6 +22,7 @@ from accounts.models import Account  # noqa: E402 - Django must be set up first
 from environments.models import Environment, Project  # noqa: E402 - as above
 from jobsvc.jobs.define import define_job  # noqa: E402 - as above
 from jobsvc.jobs.models import Job  # noqa: E402 - as above
+from jobsvc.runs import queue  # noqa: E402 - as above
 from jobsvc.runs.cancel import cancel_run  # noqa: E402 - as above
 from jobsvc.runs.models import ImpossibleMove, LostRace, Run  # noqa: E402 - as above
 from jobsvc.runs.schedule import start_due_runs  # noqa: E402 - as above
@@ -109,6 +110,16 @@ def reap(moment: float) -> int:
     return len(watch())
 
 
+def ring(times: int) -> list[tuple[bool, float]]:
+    """Whether the broker took each message, and how many seconds that took."""
+    rung = []
+    for _time in range(times):
+        started = time.monotonic()
+        taken = queue.publish("jobsvc.runs.tasks.sweep")
+        rung.append((taken, time.monotonic() - started))
+    return rung
+
+
 def expire_leases() -> int:
     return Run.objects.active().update(lease_until=django.utils.timezone.now())
 
@@ -140,6 +151,7 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         make_due,
         tick,
         reap,
+        ring,
         expire_leases,
         statuses,
         transitions,

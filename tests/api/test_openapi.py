@@ -18,7 +18,7 @@ from tests.conftest import client_with
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    return SchemaGenerator().get_schema(request=None, public=True)
 
 
 def test_the_document_is_valid_and_nothing_in_it_was_guessed(document: dict[str, Any]) -> None:

@@ -156,6 +156,24 @@ def test_a_failed_run_shows_its_message_and_the_log_of_the_step_that_failed(
     assert "the fifth step&#x27;s words" not in page
 
 
+def test_a_successful_run_shows_the_log_of_what_it_built_not_of_its_docs(
+    visitor_of: VisitorOf,
+) -> None:
+    run = RunFactory(succeeded=True)
+    build = RunStepFactory(run=run, index=4, status=10, builds=True, started_at=run.started_at)
+    says(build, "built")
+    RunStepFactory(run=run, index=5, status=10, kind="docs", started_at=run.started_at)
+
+    assert ">built</pre>" in text(visitor_of(run.account), url(run))
+
+
+def test_what_failed_is_said_once(visitor_of: VisitorOf) -> None:
+    run = RunFactory(failed=True, status_message="Step 4 failed: dbt build. No such column.")
+    RunStepFactory(run=run, status=RunStatus.ERROR, message="No such column.")
+
+    assert text(visitor_of(run.account), url(run)).count("No such column.") == 1
+
+
 def test_the_log_of_another_step_has_an_address(visitor_of: VisitorOf) -> None:
     run = RunFactory(succeeded=True)
     says(RunStepFactory(run=run, index=4, status=RunStatus.SUCCESS), "four")
@@ -308,6 +326,17 @@ def test_a_page_that_a_run_wrote_is_never_opened_on_this_site(visitor_of: Visito
 
     assert response["Content-Type"] == "application/octet-stream"
     assert response["Content-Security-Policy"] == "sandbox; default-src 'none'"
+
+
+def test_dbts_own_documents_are_listed_before_its_many_files(visitor_of: VisitorOf) -> None:
+    run = RunFactory(succeeded=True)
+    step = RunStepFactory(run=run)
+    for path in ("compiled/model.sql", "manifest.json"):
+        ArtifactFactory(step=step, path=path)
+
+    page = text(visitor_of(run.account), url(run, "artifacts"))
+
+    assert page.index("manifest.json") < page.index("compiled/model.sql")
 
 
 def test_each_steps_files_are_listed(visitor_of: VisitorOf) -> None:

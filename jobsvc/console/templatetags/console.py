@@ -168,7 +168,7 @@ def triggers(job: Job) -> list[str]:
         words.append("On pull requests")
     if job.triggers_on_merge:
         words.append("When a pull request is merged")
-    if completion := getattr(job, "completion_trigger", None):
+    for completion in job.completion_triggers.all():
         endings = " or ".join(RunStatus(status).label.lower() for status in completion.statuses)
         words.append(f"After {completion.upstream} ends in {endings}")
     return words or ["By hand or through the API"]

@@ -25,7 +25,8 @@ def _jobs(membership: Membership, project_id: int) -> JobQuerySet:
     return (
         Job.objects.of_account(membership.account_id)
         .filter(project=project_id)
-        .select_related("environment", "project", "completion_trigger__upstream")
+        .select_related("environment", "project")
+        .prefetch_related("completion_triggers__upstream")
     )
 
 

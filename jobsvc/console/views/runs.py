@@ -140,10 +140,16 @@ def run_detail(
 
 
 def _speaking(run: Run, steps: list[RunStep]) -> RunStep | None:
-    """The step a reader wants: the last that began, and of an ended run the one that failed."""
-    failed = [step for step in steps if step.status == RunStatus.ERROR] if run.is_finished else []
+    """The step a reader wants: the last that began; of an ended run the one that failed or built.
+
+    The documentation that a run may write at its end is not what it was for.
+    """
     begun = [step for step in steps if step.started_at is not None]
-    return next(iter(failed or begun[-1:] or steps), None)
+    wanted = begun[-1:]
+    if run.is_finished:
+        failed = [step for step in steps if step.status == RunStatus.ERROR]
+        wanted = failed or [step for step in begun if step.builds][-1:] or wanted
+    return next(iter(wanted or steps), None)
 
 
 def _log(run: Run, step: RunStep | None, *, follow: bool) -> LogView | None:
@@ -248,6 +254,11 @@ def run_cancel(
 # --- Files -------------------------------------------------------------------------------
 
 
+def _top_first(path: str) -> tuple[bool, str]:
+    """dbt's own documents come before the many files of compiled SQL."""
+    return "/" in path, path
+
+
 @require_safe
 @member_of_account()
 def artifact_list(
@@ -257,8 +268,9 @@ def artifact_list(
     run = _run(membership, project_id, run_id)
     index = _number(request, "step")
     paths = of_run(run, index)
-    after = request.GET.get("after", "")
-    left = [path for path in paths if path > after]
+    paths.sort(key=_top_first)
+    after = request.GET.get("after")
+    left = [path for path in paths if after is None or _top_first(path) > _top_first(after)]
     shown = left[:FILES_SHOWN]
     context = {
         "run": run,

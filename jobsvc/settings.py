@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,18 @@ def _made_keys() -> tuple[str, list[str]]:
     """
     place = DATA_DIR / "keys.json"
     DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = {
+    made: dict[str, Any] = {
         "secret_key": secrets.token_urlsafe(50),
         "field_encryption_keys": [Fernet.generate_key().decode()],
     }
-    try:
-        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(made, file)
-    except FileExistsError:
-        made = json.loads(place.read_text())
+    whole = place.with_name(f"keys.{os.getpid()}.json")
+    with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(made, file)
+    # A link is made whole or not at all: of processes that start at once, all get one's keys.
+    with suppress(FileExistsError):
+        os.link(whole, place)
+    whole.unlink()
+    made = json.loads(place.read_text())
     return str(made["secret_key"]), list(made["field_encryption_keys"])
 
 

@@ -25,6 +25,24 @@ class StepKind(StrEnum):
     DOCS = "docs"
 
 
+class OnFailure(StrEnum):
+    """What a failed step means for the run."""
+
+    STOP = "stop"
+    CONTINUE = "continue"
+    WARN = "warn"
+    SKIP_RUN = "skip_run"  # the run ends as a success that built nothing more
+
+
+class FailureClass(StrEnum):
+    """Why something failed, as far as it matters for trying again."""
+
+    INFRASTRUCTURE = "infrastructure"
+    TRANSIENT_WAREHOUSE = "transient_warehouse"
+    TIMEOUT = "timeout"
+    DBT_ERROR = "dbt_error"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
     """One step, in the order and with the name that clients read.

@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from accounts.models import Account
 from environments.models import EnvironmentType
-from jobsvc.jobs import schedule
+from jobsvc.jobs import extensions, schedule
 from jobsvc.jobs.chain import refuse_circle
 from jobsvc.jobs.models import CompletionTrigger, Job, JobType
 from jobsvc.statuses import State
@@ -37,6 +37,7 @@ def define_job(job: Job, *, completion: Completion | None) -> Job:
     with transaction.atomic():
         # The lock keeps two saves from closing a circle that neither could see.
         Account.objects.select_for_update().get(pk=job.account_id)
+        extensions.read(job.extensions)
         _check_type(job)
         _check_place(job)
         _check_deferral(job)
@@ -110,7 +111,7 @@ def _set_schedule(job: Job) -> None:
 
 
 def _set_completion(job: Job, completion: Completion | None) -> None:
-    CompletionTrigger.objects.filter(job=job).delete()
+    CompletionTrigger.objects.filter(job=job, is_dbt_field=True).delete()
     if completion is None:
         return
     upstream = completion.upstream

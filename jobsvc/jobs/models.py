@@ -13,6 +13,8 @@ from accounts.models import Account
 from environments.models import Environment, Project
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.errors import CommandRejected
+from jobsvc.jobs import extensions
+from jobsvc.jobs.extensions import Extensions
 from jobsvc.statuses import RunStatus, State
 
 DEFAULT_COMPARE_FLAGS = "--select state:modified"
@@ -111,6 +113,9 @@ class Job(models.Model):
     run_failure_count = models.PositiveIntegerField(
         default=0, help_text="Runs that ended in error since the last success."
     )
+    missed_at = models.DateTimeField(
+        null=True, blank=True, help_text="The newest moment of its schedule that started no run."
+    )
     is_system = models.BooleanField(default=False)
     state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -160,6 +165,16 @@ class Job(models.Model):
         return self.pk is not None and self.deferring_job_id == self.pk
 
     @property
+    def completion_trigger(self) -> CompletionTrigger | None:
+        """The one condition that dbt's own field holds."""
+        return next((one for one in self.completion_triggers.all() if one.is_dbt_field), None)
+
+    @property
+    def extended(self) -> Extensions:
+        """``extensions``, read: what this service offers beyond dbt Cloud."""
+        return extensions.read(self.extensions)
+
+    @property
     def is_ci(self) -> bool:
         return self.job_type == JobType.CI
 
@@ -167,17 +182,30 @@ class Job(models.Model):
 class CompletionTrigger(models.Model):
     """Starts ``job`` when a run of ``upstream`` ends with one of ``statuses``."""
 
-    job = models.OneToOneField(Job, models.CASCADE, related_name="completion_trigger")
+    job = models.ForeignKey(Job, models.CASCADE, related_name="completion_triggers")
     upstream = models.ForeignKey(Job, models.PROTECT, related_name="downstream")
     statuses = models.JSONField(help_text="Some of 10, 20 and 30.")
+    is_dbt_field = models.BooleanField(
+        default=True, help_text="Given as job_completion_trigger_condition, not as an extension."
+    )
 
     class Meta:
         constraints = [
+            models.UniqueConstraint(
+                fields=["job", "upstream"],
+                name="one_completion_trigger_per_pair_of_jobs",
+                violation_error_message="This job already starts after that one.",
+            ),
+            models.UniqueConstraint(
+                fields=["job"],
+                condition=Q(is_dbt_field=True),
+                name="one_completion_condition_in_dbts_field",
+            ),
             models.CheckConstraint(
                 condition=~Q(job=F("upstream")),
                 name="job_does_not_wait_for_itself",
                 violation_error_message="A job cannot start after itself.",
-            )
+            ),
         ]
 
     def __str__(self) -> str:

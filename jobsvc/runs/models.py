@@ -13,7 +13,7 @@ from django.utils.timezone import now
 
 from accounts.models import Account, Token, User
 from environments.models import Environment, Project
-from jobsvc.engine.plan import StepKind
+from jobsvc.engine.plan import FailureClass, OnFailure, StepKind
 from jobsvc.engine.ports import Stream
 from jobsvc.jobs.models import Job
 from jobsvc.runs import queue
@@ -156,6 +156,31 @@ class Run(models.Model):
     has_sources_generated = models.BooleanField(default=False)
     deferring_run = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    state_used = models.JSONField(
+        default=dict, help_text="What was deferred to, and why that run: for people to read."
+    )
+    has_warnings = models.BooleanField(default=False)
+    outcome = models.CharField(
+        max_length=40, blank=True, default="", help_text="What the status leaves open: skipped …"
+    )
+    failure_class = models.CharField(
+        max_length=40,
+        choices=[(kind.value, kind.value) for kind in FailureClass],
+        blank=True,
+        default="",
+    )
+    attempt_number = models.PositiveIntegerField(
+        default=1, help_text="Of a chain of automatic retries; the first run is 1."
+    )
+    will_retry_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a new run takes this failed one up by itself."
+    )
+    chain_depth = models.PositiveIntegerField(
+        default=0, help_text="How many runs in a row were started by another run's end."
+    )
+    should_start_at = models.DateTimeField(
+        null=True, blank=True, help_text="The moment its schedule named."
     )
     retrying_run = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="retries"
@@ -306,6 +331,18 @@ class RunStep(models.Model):
     kind = models.CharField(max_length=20, choices=[(kind.value, kind.value) for kind in StepKind])
     command = models.TextField(blank=True, default="")
     blocking = models.BooleanField(default=True)
+    on_failure = models.CharField(
+        max_length=20,
+        choices=[(policy.value, policy.value) for policy in OnFailure],
+        default=OnFailure.STOP,
+    )
+    label = models.CharField(max_length=255, blank=True, default="")
+    effective_command = models.TextField(
+        blank=True, default="", help_text="What dbt was given, where it is not what was typed."
+    )
+    attempts = models.JSONField(
+        default=list, help_text="Each time it was tried: number, times, exit code, message, class."
+    )
     builds = models.BooleanField(
         default=False, help_text="Its results are those of a build, not of docs or a listing."
     )

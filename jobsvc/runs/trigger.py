@@ -129,4 +129,5 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
         "schema_override": trigger.schema_override,
         "git_branch": trigger.git_branch,
         "git_sha": trigger.git_sha,
+        "extensions": job.extensions,
     }

@@ -69,7 +69,7 @@ def runs_of(account_id: int) -> QuerySet[Run]:
 
 
 def _jobs() -> QuerySet[Job]:
-    return Job.objects.select_related("completion_trigger__upstream").annotate(
+    return Job.objects.prefetch_related("completion_triggers__upstream").annotate(
         has_state=Exists(_successes().filter(job=OuterRef("pk")))
     )
 
@@ -573,7 +573,7 @@ class JobShape(Shape[Job]):
         return job.schedule
 
     def get_job_completion_trigger_condition(self, job: Job) -> dict[str, Any] | None:
-        trigger = getattr(job, "completion_trigger", None)
+        trigger = job.completion_trigger
         if trigger is None:
             return None
         return {

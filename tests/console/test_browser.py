@@ -255,6 +255,7 @@ def test_cancelling_asks_in_a_dialog_that_can_be_left(opened: Open, life: dict[s
     page.get_by_role("link", name="Cancel run").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Models already built stay as they are")
+    assert faults(page) == []
 
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
@@ -281,6 +282,7 @@ def test_a_run_can_be_seen_and_cancelled_without_scripts(
 def test_a_theme_is_chosen_and_stays(opened: Open, life: dict[str, Run]) -> None:
     page = opened("/", color_scheme="light")
     page.locator(".me summary").click()
+    assert faults(page) == []
     page.get_by_role("button", name="Dark").click()
 
     page.goto(url(life["success"]))

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
+from django.utils.timezone import now
 
 from accounts.models import Account
 from environments.models import Environment, Project
@@ -116,6 +117,9 @@ class Job(models.Model):
     missed_at = models.DateTimeField(
         null=True, blank=True, help_text="The newest moment of its schedule that started no run."
     )
+    reactivated_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Failures before it count no more."
+    )
     is_system = models.BooleanField(default=False)
     state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -188,11 +192,14 @@ class CompletionTrigger(models.Model):
     is_dbt_field = models.BooleanField(
         default=True, help_text="Given as job_completion_trigger_condition, not as an extension."
     )
+    created_at = models.DateTimeField(
+        default=now, editable=False, help_text="Runs that ended before it start nothing."
+    )
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["job", "upstream"],
+                fields=["job", "upstream", "is_dbt_field"],
                 name="one_completion_trigger_per_pair_of_jobs",
                 violation_error_message="This job already starts after that one.",
             ),

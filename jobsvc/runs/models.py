@@ -435,3 +435,46 @@ class RunTransition(models.Model):
 
     def __str__(self) -> str:
         return f"run {self.run_id}: {self.from_status} to {self.to_status}"
+
+
+class UpstreamEnd(models.Model):
+    """A run's end that a job watches for, noted once; what it starts is started with it.
+
+    One without ``started`` and ``note`` still waits: for the other jobs of an ``all``.
+    """
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="+")
+    run = models.ForeignKey(Run, models.CASCADE, related_name="ends_noted")
+    started = models.ForeignKey(
+        Run, models.CASCADE, null=True, blank=True, related_name="started_after"
+    )
+    note = models.CharField(
+        max_length=255, blank=True, default="", help_text="Why it started nothing, in words."
+    )
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "run"], name="a_run_ends_once_for_each_job")
+        ]
+        indexes = [
+            models.Index(
+                fields=["job"], condition=Q(started=None, note=""), name="upstream_end_waiting"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"end of run {self.run_id} for job {self.job_id}"
+
+
+class DoomedFile(models.Model):
+    """A file in storage that no row speaks of any more; it is gone once this row is.
+
+    Written with the deletion of what spoke of it, so that a crash leaves neither a row
+    without its file nor a file without a row.
+    """
+
+    storage_name = models.CharField(max_length=1200)
+
+    def __str__(self) -> str:
+        return self.storage_name

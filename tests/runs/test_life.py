@@ -81,6 +81,15 @@ class Life(RuleBasedStateMachine):
         claimed = Run.objects.claim(run, worker="w")
         return RunRecorder(claimed) if claimed else multiple()
 
+    @rule(target=workers)
+    def claim_the_next(self) -> object:
+        startable = Run.objects.startable().first()
+        if startable is None:
+            return multiple()
+        claimed = Run.objects.claim(startable.pk, worker="w")
+        assert claimed is not None, "a run that nothing held back was not claimed"
+        return RunRecorder(claimed)
+
     @rule(worker=workers)
     def beat(self, worker: RunRecorder) -> None:
         self.fenced(worker, worker._fence)
@@ -130,6 +139,11 @@ class Life(RuleBasedStateMachine):
     def look(self) -> None:
         watch()
 
+    @rule()
+    def all_workers_sleep_over_their_lease_and_the_watchdog_looks(self) -> None:
+        self.pass_time(31)
+        watch()
+
     @invariant()
     def an_end_is_final(self) -> None:
         for pk, status in Run.objects.values_list("pk", "status"):
@@ -171,8 +185,8 @@ def test_no_order_of_events_loses_doubles_or_revives_a_run() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=25,
+            max_examples=80,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -390,6 +390,8 @@ def main() -> None:
         "--exit-after-run", action="store_true", help="stop everything once the run has ended"
     )
     options = parser.parse_args()
+    # Said aloud, because a shell that starts us in the background has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, terminated)
     signal.signal(signal.SIGHUP, terminated)
     try:

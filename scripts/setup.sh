@@ -2,7 +2,7 @@
 # Installs what is needed to run the service, in this folder and nowhere else.
 #
 #     scripts/setup.sh           the server in .venv, dbt in .toolchains
-#     scripts/setup.sh dev       the same, and the tools of `make test`
+#     scripts/setup.sh dev       the same, the tools of `make test`, and every dbt of constraints/
 #
 # Every package has its hash in constraints/. Where packages come from is what pip and uv are
 # configured to use on this machine; nothing here names an index. A second call finds
@@ -75,11 +75,12 @@ echo "Installing the packages of constraints/$wanted.txt in .venv ..."
 install .venv "constraints/$wanted.txt" "The server's packages"
 
 # dbt lives in environments of its own, one a version: its needs must not bend the server's.
-for constraints in constraints/dbt-*.txt; do
-    toolchain=$(basename "$constraints" .txt)
+toolchains=dbt-1.11
+[ "$wanted" = server ] || toolchains=$(cd constraints && ls dbt-*.txt | sed 's/\.txt$//')
+for toolchain in $toolchains; do
     echo "Installing dbt in .toolchains/$toolchain ..."
     if ! ".toolchains/$toolchain/bin/python" -c "$right_version" >/dev/null 2>&1; then
         "$uv" venv --quiet --clear --no-project --python .venv/bin/python ".toolchains/$toolchain"
     fi
-    install ".toolchains/$toolchain" "$constraints" "$toolchain"
+    install ".toolchains/$toolchain" "constraints/$toolchain.txt" "$toolchain"
 done

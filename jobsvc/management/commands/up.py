@@ -19,6 +19,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import FrameType
@@ -35,6 +36,7 @@ from accounts.models import Token, User
 from jobsvc.engine import leftovers, sandbox
 
 FIRST_PORT, LAST_PORT = 8000, 8099
+BACKLOG = 512  # requests that may wait while web starts or is busy
 READY_SECONDS = 60  # from starting the processes to the first answer
 RUN_STOP_SECONDS = 30  # beyond the stop grace, for a run that has lost its worker to end
 ACCOUNT_NAME = "Home"
@@ -60,8 +62,8 @@ class Command(BaseCommand):
                 "`up` is for one machine, and JOBSVC_MODE is production.\n"
                 "Start each process by itself, as docker-compose.yml does."
             )
-        with only_one(settings.DATA_DIR):
-            port = port_to_use(options["port"])
+        with only_one(settings.DATA_DIR), listen_on(options["port"]) as listener:
+            port: int = listener.getsockname()[1]
             self._say("Preparing the database and the pages ...")
             call_command("migrate", verbosity=0, interactive=False)
             call_command("collectstatic", verbosity=0, interactive=False)
@@ -71,17 +73,19 @@ class Command(BaseCommand):
             os.environ.setdefault("JOBSVC_GIT_LOCAL_ROOTS", str(repositories))
             os.environ.setdefault("JOBSVC_SITE_URL", f"http://127.0.0.1:{port}")
             self._say("Starting web, workers and beat ...")
-            code = self._run(port, sign_in)
+            code = self._run(listener, sign_in)
         if code:
             sys.exit(code)
 
-    def _run(self, port: int, sign_in: dict[str, Any]) -> int:
+    def _run(self, listener: socket.socket, sign_in: dict[str, Any]) -> int:
         """Keep the processes up until one ends or somebody says stop; 0 if it was the latter."""
         sandbox.adopt_orphans()  # a run whose worker is killed becomes ours to wait for
         manager = Processes()
-        for name, command in commands(port).items():
+        for name, command in commands(listener).items():
             # `exec`, so that the signal to stop reaches the process and not a shell above it.
             manager.add_process(name, f"exec {shlex.join(command)}", cwd=str(settings.BASE_DIR))
+        manager.hand_over("web", listener)
+        port: int = listener.getsockname()[1]
         threading.Thread(target=self._announce, args=(port, sign_in), daemon=True).start()
         stop_when_the_terminal_closes()
         manager.loop()
@@ -93,8 +97,7 @@ class Command(BaseCommand):
             return 0
         self.stderr.write(
             "One of the processes ended by itself, so the others were stopped; its last words "
-            "are above.\nStart again once their reason is gone; if a port was taken, with --port "
-            "and another number."
+            "are above.\nStart again once their reason is gone."
         )
         return 1
 
@@ -145,6 +148,11 @@ class Processes(Manager):  # type: ignore[misc]  # honcho publishes no types
     def asked_by_signal(self) -> bool:
         return self.returncode in {130, 143}  # what honcho makes of SIGINT and SIGTERM
 
+    def hand_over(self, name: str, listener: socket.socket) -> None:
+        """Let the process ``name`` have ``listener`` under the number it has here."""
+        process = self._processes[name]["obj"]
+        process._child_ctor = partial(process._child_ctor, pass_fds=(listener.fileno(),))
+
     def terminate(self) -> None:
         self.asked_to_stop = True
         if self._all_started():
@@ -154,14 +162,15 @@ class Processes(Manager):  # type: ignore[misc]  # honcho publishes no types
         return self.asked_to_stop or bool(super()._any_stopped())
 
 
-def commands(port: int) -> dict[str, list[str]]:
+def commands(listener: socket.socket) -> dict[str, list[str]]:
     """What each process of the service is started with."""
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "jobsvc"]
     quiet = ["--loglevel", os.environ.get("JOBSVC_LOG_LEVEL", "WARNING")]
     worker = [*celery, "worker", *quiet, "--without-gossip", "--without-mingle"]
+    inherited = f"fd://{listener.fileno()}"
     return {
         "web": [
-            *(sys.executable, "-m", "gunicorn", "jobsvc.wsgi", "--bind", f"127.0.0.1:{port}"),
+            *(sys.executable, "-m", "gunicorn", "jobsvc.wsgi", "--bind", inherited),
             *("--worker-class", "gthread", "--workers", "2", "--threads", "8"),
             *("--graceful-timeout", "3", "--no-control-socket", "--log-level", "warning"),
         ],
@@ -190,17 +199,17 @@ def only_one(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def port_to_use(wanted: int | None) -> int:
-    """``wanted`` if it is free, or the first free one where none is wanted.
+def listen_on(wanted: int | None) -> socket.socket:
+    """A socket that listens on ``wanted``, or on the first free port where none is wanted.
+
+    Web inherits it. So the port is ours from now on, and what answers there is our own.
 
     Raises:
         CommandError: it is taken, or all are.
     """
     for port in [wanted] if wanted else range(FIRST_PORT, LAST_PORT + 1):
-        with socket.socket() as listener, suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
-            return port
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     if wanted:
         raise CommandError(
             f"Port {wanted} is taken by another program.\n"

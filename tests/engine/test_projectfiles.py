@@ -80,7 +80,7 @@ def test_a_path_is_refused_on_the_line_of_its_own_item(checkout: Path) -> None:
 
 
 def test_a_project_in_a_subdirectory_may_read_elsewhere_in_its_checkout(checkout: Path) -> None:
-    check(checkout, "dbt_project.yml", "macro-paths: [macros, ../shared]", project="analytics")
+    check(checkout, "dbt_project.yml", "macro-paths: [macros, ../common]", project="analytics")
 
 
 def test_a_project_in_a_subdirectory_is_named_from_the_root(checkout: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_project_in_a_subdirectory_is_named_from_the_root(checkout: Path) -> N
 def test_an_asset_path_may_not_climb_because_dbt_deletes_it_below_its_target(
     checkout: Path,
 ) -> None:
-    content = "asset-paths: [../shared]"
+    content = "asset-paths: [../common]"
     assert "leads out" in refusal(checkout, "dbt_project.yml", content, project="analytics")
 
 
@@ -248,7 +248,7 @@ def test_a_package_from_elsewhere_is_refused_with_its_line(
 
 
 def test_a_local_package_beside_the_project_may_lie_in_its_checkout(checkout: Path) -> None:
-    check(checkout, "packages.yml", "packages: [{local: ../shared}]", project="analytics")
+    check(checkout, "packages.yml", "packages: [{local: ../common}]", project="analytics")
 
 
 def test_a_second_packages_key_is_read_as_well(checkout: Path) -> None:

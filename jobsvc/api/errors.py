@@ -25,6 +25,7 @@ from rest_framework.exceptions import (
 from rest_framework.fields import get_error_detail
 
 from jobsvc.api.answers import Answer
+from jobsvc.jobs.chain import Circle
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,8 @@ def _as_api_exception(exception: Exception, context: Mapping[str, Any]) -> APIEx
         case DjangoPermissionDenied():
             known = PermissionDenied("This token may not do this. Ask an admin of the account.")
         case DjangoValidationError():
-            known = ValidationError(get_error_detail(exception))
+            kind = Conflict if isinstance(exception, Circle) else ValidationError
+            known = kind(get_error_detail(exception))
         case ProtectedError():
             known = Conflict("Something still uses this. Delete what uses it first.")
         case IntegrityError():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
@@ -12,39 +9,34 @@ from django.utils.timezone import now
 from accounts.models import Account
 from environments.models import EnvironmentType
 from jobsvc.jobs import extensions, schedule
-from jobsvc.jobs.chain import refuse_circle
-from jobsvc.jobs.models import CompletionTrigger, Job, JobType
+from jobsvc.jobs.chain import Completion, set_triggers
+from jobsvc.jobs.models import Job, JobType
 from jobsvc.statuses import State
 
 # A job of one of these types keeps it for life, and no other job may become one.
 FIXED_TYPES = {JobType.CI, JobType.ADAPTIVE}
 
 
-@dataclass(frozen=True)
-class Completion:
-    """Start after a run of ``upstream`` that ended with one of ``statuses``."""
-
-    upstream: Job
-    statuses: Sequence[int]
-
-
 def define_job(job: Job, *, completion: Completion | None) -> Job:
     """Save ``job``, new or changed, with what starts it; nothing is saved if a rule is broken.
+
+    A job that was deactivated is active again: whoever saves it has looked at it.
 
     Raises:
         ValidationError: keyed by field, each message says what is wrong and what to do.
     """
     with transaction.atomic():
         # The lock keeps two saves from closing a circle that neither could see.
-        Account.objects.select_for_update().get(pk=job.account_id)
-        extensions.read(job.extensions)
+        Account.objects.select_for_update(no_key=True).get(pk=job.account_id)
+        extended = extensions.read(job.extensions)
         _check_type(job)
         _check_place(job)
         _check_deferral(job)
         _set_schedule(job)
+        _set_active(job)
         job.full_clean()
         job.save()
-        _set_completion(job, completion)
+        set_triggers(job, completion, extended)
     return job
 
 
@@ -52,6 +44,29 @@ def delete_job(job: Job) -> Job:
     """Mark ``job`` deleted: it starts nothing more; its runs stay readable."""
     job.state = State.DELETED
     job.save(update_fields=["state", "updated_at"])
+    return job
+
+
+def reactivate_job(job: Job) -> Job:
+    """Let a deactivated job start again, by what starts it, from now on; others stay as they are.
+
+    Ticks that its schedule named meanwhile are not made up for.
+    """
+    with transaction.atomic():
+        job.refresh_from_db()
+        if job.deactivated:
+            _set_schedule(job)
+            _set_active(job)
+            job.save(
+                update_fields=[
+                    "deactivated",
+                    "deactivation_reason",
+                    "next_run_at",
+                    "reactivated_at",
+                    "run_failure_count",
+                    "updated_at",
+                ]
+            )
     return job
 
 
@@ -110,14 +125,7 @@ def _set_schedule(job: Job) -> None:
         job.next_run_at = schedule.next_time(job.cron, after=now(), timezone=job.timezone)
 
 
-def _set_completion(job: Job, completion: Completion | None) -> None:
-    CompletionTrigger.objects.filter(job=job, is_dbt_field=True).delete()
-    if completion is None:
-        return
-    upstream = completion.upstream
-    if upstream.account_id != job.account_id or upstream.state != State.ACTIVE:
-        raise ValidationError({"job_completion_trigger_condition": "This account has no such job."})
-    refuse_circle(job, upstream)
-    trigger = CompletionTrigger(job=job, upstream=upstream, statuses=list(completion.statuses))
-    trigger.full_clean(validate_constraints=False)  # refuse_circle says it with the path
-    trigger.save()
+def _set_active(job: Job) -> None:
+    if job.deactivated:
+        job.deactivated, job.deactivation_reason = False, None
+        job.run_failure_count, job.reactivated_at = 0, now()

@@ -9,11 +9,19 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.models import Token, User
+from jobsvc.jobs.define import reactivate_job
 from jobsvc.jobs.models import Job, validate_steps
 from jobsvc.runs import queue
 from jobsvc.runs.models import Run, RunTransition, RunTrigger
 from jobsvc.statuses import CauseCategory, State
 
+# What starts a run without anybody asking for this one; a deactivated job refuses these.
+AUTOMATIC = {
+    CauseCategory.SCHEDULED,
+    CauseCategory.JOB_COMPLETION,
+    CauseCategory.CI,
+    CauseCategory.MERGE,
+}
 CAUSE_LENGTH = 255  # characters; longer ones are cut, as dbt Cloud's clients do themselves
 
 
@@ -56,16 +64,22 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
     """Queue one run of ``job`` and return it.
 
     Asking twice with the same ``deduplication_key`` returns the first run: a webhook
-    delivered twice or a beat tick sent twice starts one run.
+    delivered twice or a beat tick sent twice starts one run. A run that somebody asks for
+    makes a deactivated job active again.
 
     Raises:
-        ValidationError: the job is deleted, or it would have no command to run.
+        ValidationError: the job is deleted, it is deactivated and nobody asked for this run,
+            or it would have no command to run.
     """
     if job.state != State.ACTIVE:
         raise ValidationError("This job is deleted. Create it anew to run it.")
+    if job.deactivated and trigger.cause_category in AUTOMATIC:
+        raise ValidationError("This job is deactivated. Run it once, or save its settings.")
     configuration = configuration_of(job, trigger)
     try:
         with transaction.atomic():
+            if job.deactivated:
+                reactivate_job(job)
             run = Run.objects.create(
                 account=job.account,
                 project=job.project,
@@ -74,6 +88,7 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
                 configuration=configuration,
                 concurrency_key=concurrency_key(job, trigger),
                 takes_slot=not job.is_ci,
+                chain_depth=chain_depth(trigger),
             )
             given = {field.name: getattr(trigger, field.name) for field in fields(trigger)}
             RunTrigger.objects.create(run=run, **given | {"cause": trigger.cause[:CAUSE_LENGTH]})
@@ -85,6 +100,14 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
             raise
         return Run.objects.get(trigger__deduplication_key=trigger.deduplication_key)
     return run
+
+
+def chain_depth(trigger: Trigger) -> int:
+    """How many runs in a row led to this one, each started by the one before it having ended."""
+    if trigger.caused_by_run is None:
+        return 0
+    by_its_end = trigger.cause_category == CauseCategory.JOB_COMPLETION
+    return trigger.caused_by_run.chain_depth + int(by_its_end)
 
 
 def concurrency_key(job: Job, trigger: Trigger) -> str:

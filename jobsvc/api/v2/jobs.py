@@ -29,14 +29,9 @@ from jobsvc.api.routes import both
 from jobsvc.api.v2.files import is_path, sent
 from jobsvc.api.v2.shapes import JobShape, RunShape, jobs_of, prepare_jobs, runs_of, shown_run
 from jobsvc.engine.names import check_ref, check_schema, check_sha, check_target
-from jobsvc.jobs.define import Completion, define_job, delete_job
-from jobsvc.jobs.models import (
-    DEFAULT_COMPARE_FLAGS,
-    CompletionTrigger,
-    Job,
-    JobType,
-    validate_steps,
-)
+from jobsvc.jobs.chain import Completion
+from jobsvc.jobs.define import define_job, delete_job, reactivate_job
+from jobsvc.jobs.models import DEFAULT_COMPARE_FLAGS, Job, JobType, validate_steps
 from jobsvc.runs.artifacts import latest_of_job
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import FINISHED, CauseCategory, State
@@ -305,8 +300,7 @@ class _Jobs(Resource[Job]):
 
     def _completion(self, job: Job, values: Mapping[str, Any]) -> Completion | None:
         if "job_completion_trigger_condition" not in values:
-            kept = CompletionTrigger.objects.filter(job=job.pk, upstream__state=State.ACTIVE)
-            before = kept.select_related("upstream").first()
+            before = job.completion_trigger if job.pk else None
             return Completion(before.upstream, before.statuses) if before else None
         condition = (values["job_completion_trigger_condition"] or {}).get("condition")
         if not condition:
@@ -367,6 +361,17 @@ class RunJob(_Jobs):
         return Answer(shown_run(run, included(request) | {"job", "trigger"}))
 
 
+class ReactivateJob(_Jobs):
+    """Let a job start again that was deactivated because its runs failed. No body is needed."""
+
+    writes = Action.WRITE_JOBS
+
+    @extend_schema(request=None)
+    def post(self, request: Request, **path: Any) -> Answer:
+        reactivate_job(self.row())
+        return Answer(self.show(self.row()))
+
+
 class JobArtifact(_Jobs):
     """A file of the job's latest successful run that has it."""
 
@@ -403,5 +408,6 @@ urlpatterns = [
     *both("accounts/<id:account_id>/jobs/<id:pk>", OneJob),
     *both("accounts/<id:account_id>/jobs/<id:pk>/run", RunJob),
     *both("accounts/<id:account_id>/jobs/<id:pk>/extensions", JobExtensions),
+    *both("accounts/<id:account_id>/jobs/<id:pk>/reactivate", ReactivateJob),
     path("accounts/<id:account_id>/jobs/<id:pk>/artifacts/<path:path>", JobArtifact.as_view()),
 ]

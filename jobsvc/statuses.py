@@ -42,8 +42,9 @@ class CancelReason(TextChoices):
 
     USER = "user", "Cancelled by a person"
     TIMEOUT = "timeout", "Timed out"
-    SUPERSEDED = "superseded", "Superseded by a newer commit"
+    SUPERSEDED = "superseded", "A newer run took its place"
     OVER_SCHEDULED = "over_scheduled", "A newer scheduled run took its place"
+    SKIPPED = "skipped", "Another run of its job was not over"
 
 
 class CauseCategory(TextChoices):

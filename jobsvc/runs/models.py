@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import Count, F, Min, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils.timezone import now
 
@@ -64,6 +64,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         whom to ring; whether a run starts is decided by ``claim``.
         """
         active = Run.objects.active()
+        itself = active.filter(job=OuterRef("job"), takes_slot=True)
         heads = Run.objects.queued().values("concurrency_key").annotate(head=Min("pk"))
         taken = (
             active.filter(account=OuterRef("account"), slot__isnull=False)
@@ -76,6 +77,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             self.queued()
             .filter(pk__in=heads.values("head"))
             .exclude(concurrency_key__in=active.values("concurrency_key"))
+            .exclude(Q(takes_slot=True) & Exists(itself))
             .annotate(slots_taken=Coalesce(Subquery(taken), 0))
             .filter(Q(takes_slot=False) | Q(slots_taken__lt=F("account__run_slots")))
             .order_by("pk")
@@ -90,10 +92,10 @@ class RunQuerySet(models.QuerySet["Run"]):
 
         None covers the cases the caller treats alike: someone else took the run, it was
         cancelled while it waited, another run holds its concurrency key or waits longer for
-        it, or every run slot of its account is taken.
+        it, every run slot of its account is taken, or will be by runs that wait longer.
         """
         run = self.startable().select_related("account").filter(pk=run_id).first()
-        if run is None:
+        if run is None or not run.has_its_turn():
             return None
         for slot in run.slots_to_try():
             try:
@@ -133,7 +135,7 @@ class Run(models.Model):
     configuration = models.JSONField(
         default=dict, help_text="The job's settings, with the trigger's overrides, when queued."
     )
-    concurrency_key = models.CharField(max_length=200)
+    concurrency_key = models.CharField(max_length=300)
     takes_slot = models.BooleanField(default=True)
     slot = models.PositiveIntegerField(null=True, blank=True)
 
@@ -202,6 +204,12 @@ class Run(models.Model):
                 name="one_active_run_per_concurrency_key",
             ),
             models.UniqueConstraint(
+                # A job whose concurrency key is changed meanwhile does not overlap itself either.
+                fields=["job"],
+                condition=Q(status__in=ACTIVE, takes_slot=True),
+                name="one_active_run_per_job_that_takes_slots",
+            ),
+            models.UniqueConstraint(
                 fields=["account", "slot"],
                 condition=Q(status__in=ACTIVE),
                 name="one_active_run_per_run_slot",
@@ -232,6 +240,20 @@ class Run(models.Model):
     @property
     def is_finished(self) -> bool:
         return self.status in FINISHED
+
+    def has_its_turn(self) -> bool:
+        """Whether a run slot is left for this run once those have one that wait longer.
+
+        Without this, runs that are just being queued could overtake one that waits for ever.
+        Asked of a run read by ``startable``.
+        """
+        if not self.takes_slot:
+            return True
+        taken: int = self.slots_taken  # type: ignore[attr-defined] # annotated by startable()
+        earlier = Run.objects.startable().filter(
+            account=self.account_id, takes_slot=True, pk__lt=self.pk
+        )
+        return earlier.count() < self.account.run_slots - taken
 
     def slots_to_try(self) -> list[int | None]:
         """The account's free run slots; ``[None]`` for a run that takes none."""

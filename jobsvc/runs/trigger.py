@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -13,6 +14,7 @@ from jobsvc.jobs.define import reactivate_job
 from jobsvc.jobs.models import Job, validate_steps
 from jobsvc.runs import queue
 from jobsvc.runs.models import Run, RunTransition, RunTrigger
+from jobsvc.runs.overlap import concurrency_key, locks_job, settle_overlap
 from jobsvc.statuses import CauseCategory, State
 
 # What starts a run without anybody asking for this one; a deactivated job refuses these.
@@ -22,6 +24,7 @@ AUTOMATIC = {
     CauseCategory.CI,
     CauseCategory.MERGE,
 }
+OF_THE_RUN = {"should_start_at"}  # what a trigger says that is kept with the run itself
 CAUSE_LENGTH = 255  # characters; longer ones are cut, as dbt Cloud's clients do themselves
 
 
@@ -32,6 +35,7 @@ class Trigger:
     cause: str
     cause_category: CauseCategory
     deduplication_key: str | None = None
+    should_start_at: datetime | None = None
     caused_by_run: Run | None = None
     user: User | None = None
     api_token: Token | None = None
@@ -78,6 +82,8 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
     configuration = configuration_of(job, trigger)
     try:
         with transaction.atomic():
+            if locks_job(job):
+                Job.objects.select_for_update(no_key=True).get(pk=job.pk)
             if job.deactivated:
                 reactivate_job(job)
             run = Run.objects.create(
@@ -86,13 +92,19 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
                 environment=job.environment,
                 job=job,
                 configuration=configuration,
-                concurrency_key=concurrency_key(job, trigger),
+                concurrency_key=concurrency_key(job, trigger.pull_request_id),
                 takes_slot=not job.is_ci,
                 chain_depth=chain_depth(trigger),
+                should_start_at=trigger.should_start_at,
             )
-            given = {field.name: getattr(trigger, field.name) for field in fields(trigger)}
+            given = {
+                field.name: getattr(trigger, field.name)
+                for field in fields(trigger)
+                if field.name not in OF_THE_RUN
+            }
             RunTrigger.objects.create(run=run, **given | {"cause": trigger.cause[:CAUSE_LENGTH]})
             RunTransition.objects.create(run=run, to_status=run.status)
+            settle_overlap(run)
             queue.execute(run.pk)
             queue.react()
     except IntegrityError:
@@ -108,15 +120,6 @@ def chain_depth(trigger: Trigger) -> int:
         return 0
     by_its_end = trigger.cause_category == CauseCategory.JOB_COMPLETION
     return trigger.caused_by_run.chain_depth + int(by_its_end)
-
-
-def concurrency_key(job: Job, trigger: Trigger) -> str:
-    """Runs that share a key never overlap: a job with itself, a CI job per pull request."""
-    if not job.is_ci:
-        return f"job:{job.pk}"
-    if trigger.pull_request_id:
-        return f"job:{job.pk}:pr:{trigger.pull_request_id}"
-    return f"job:{job.pk}"
 
 
 def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""Why a queued run waits: one sentence for people, and the runs it waits for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from accounts.models import Account
+from jobsvc.runs.models import Run
+from jobsvc.runs.overlap import named_key
+from jobsvc.statuses import RunStatus
+
+
+class WaitsFor(StrEnum):
+    JOB = "job"  # a run of the same job, or of the same pull request, is going on
+    KEY = "concurrency_key"  # a run of another job holds the key that both jobs name
+    QUEUE = "queue"  # a run that holds the same key was queued before it
+    SLOT = "run_slot"  # every run slot of the account is taken
+    TURN = "turn"  # a slot is free, and runs that were queued earlier are to have it
+    WORKER = "worker"  # nothing holds it back: it starts as soon as a worker is free
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """``sentence`` says it whole; ``blocked_by`` are ids of runs, oldest first."""
+
+    reason: WaitsFor
+    sentence: str
+    blocked_by: tuple[int, ...] = ()
+
+
+class _Account:
+    """What is going on and what waits in one account, first queued first."""
+
+    def __init__(self, account: Account) -> None:
+        self.slots = account.run_slots
+        runs = Run.objects.unfinished().filter(account=account).order_by("pk")
+        rows = list(runs.only("status", "concurrency_key", "job", "takes_slot"))
+        self.active = [run for run in rows if run.status != RunStatus.QUEUED]
+        self.queue: dict[str, list[Run]] = defaultdict(list)
+        for run in rows:
+            if run.status == RunStatus.QUEUED:
+                self.queue[run.concurrency_key].append(run)
+
+    def why(self, run: Run) -> Waiting:
+        holder = next((other for other in self.active if _in_the_way(run, other)), None)
+        if holder is not None:
+            return _held_up(run, holder)
+        before = [other.pk for other in self.queue[run.concurrency_key] if other.pk < run.pk]
+        if before:
+            return Waiting(
+                WaitsFor.QUEUE,
+                f"Waits for run {before[0]}, which was queued earlier and must not overlap it.",
+                tuple(before),
+            )
+        if not run.takes_slot:
+            return _nothing()
+        return self._why_no_slot(run)
+
+    def _why_no_slot(self, run: Run) -> Waiting:
+        holders = [other.pk for other in self.active if other.takes_slot]
+        if len(holders) >= self.slots:
+            word = (
+                "The account's run slot is"
+                if self.slots == 1
+                else f"All {self.slots} run slots are"
+            )
+            return Waiting(
+                WaitsFor.SLOT,
+                f"{word} taken. It starts when a run ends and those queued earlier have started.",
+                tuple(holders),
+            )
+        earlier = [
+            queue[0].pk
+            for queue in self.queue.values()
+            if queue[0].pk < run.pk
+            and queue[0].takes_slot
+            and not any(_in_the_way(queue[0], other) for other in self.active)
+        ]
+        if len(earlier) >= self.slots - len(holders):
+            return Waiting(
+                WaitsFor.TURN,
+                f"Waits for its turn: {_count(len(earlier))} queued earlier.",
+                tuple(sorted(earlier)),
+            )
+        return _nothing()
+
+
+def reasons(runs: Sequence[Run]) -> dict[int, Waiting]:
+    """Why each of ``runs`` that is queued waits, by id; the others are left out.
+
+    Two queries an account, however many of its runs are asked about.
+    """
+    queued = [run for run in runs if run.status == RunStatus.QUEUED]
+    accounts = {run.account_id for run in queued}
+    known = {account.pk: _Account(account) for account in Account.objects.filter(pk__in=accounts)}
+    return {run.pk: known[run.account_id].why(run) for run in queued}
+
+
+def _in_the_way(run: Run, active: Run) -> bool:
+    """Whether ``active`` must end before ``run`` may start; the same rule as ``startable``."""
+    return active.concurrency_key == run.concurrency_key or (
+        active.job_id == run.job_id and active.takes_slot and run.takes_slot
+    )
+
+
+def _held_up(run: Run, holder: Run) -> Waiting:
+    if holder.job_id == run.job_id:
+        sentence = f"Waits for run {holder.pk} of the same job to end."
+        return Waiting(WaitsFor.JOB, sentence, (holder.pk,))
+    key = named_key(run.concurrency_key)
+    return Waiting(
+        WaitsFor.KEY,
+        f"Waits for run {holder.pk} of another job to end: both jobs share the concurrency key "
+        f"{key!r}.",
+        (holder.pk,),
+    )
+
+
+def _nothing() -> Waiting:
+    return Waiting(WaitsFor.WORKER, "Nothing holds it back: it starts when a worker is free.")
+
+
+def _count(number: int) -> str:
+    return "one run was" if number == 1 else f"{number} runs were"

@@ -256,7 +256,8 @@ def address_of(service: Service, folder: Path, until_done: ExitStack) -> str:
 
 def pytest_arguments(given: Sequence[str]) -> list[str]:
     """One process a core, at least two, so that what is shared is found; groups stay together."""
-    spread = ["-n", str(max(2, os.cpu_count() or 2)), "--dist", "loadgroup"]
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2
+    spread = ["-n", str(max(2, cores)), "--dist", "loadgroup"]
     return [sys.executable, "-m", "pytest", *spread, *given]
 
 

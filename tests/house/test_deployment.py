@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import redis
 import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("beat", "migrate", "web", "worker", "worker-light")
@@ -208,7 +210,7 @@ def test_redis_starts_with_its_password_and_not_without_one(tmp_path: Path) -> N
     assert "Set REDIS_PASSWORD in .env" in refused
     server = start("a-password")
     try:
-        known = redis.Redis(port=int(port), password="a-password")
+        known = redis.Redis(port=int(port), password="a-password", retry=Retry(NoBackoff(), 0))
         deadline = time.monotonic() + 20
         while not answers(known) and time.monotonic() < deadline:
             time.sleep(0.05)

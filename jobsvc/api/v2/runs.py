@@ -20,6 +20,7 @@ from jobsvc.api.filters import moments, number, numbers, text, truth
 from jobsvc.api.related import included
 from jobsvc.api.routes import both
 from jobsvc.api.v2.files import is_path, sent
+from jobsvc.api.v2.run_extensions import extensions_of
 from jobsvc.api.v2.shapes import RunShape, StepShape, prepare_runs, runs_of, shown_run
 from jobsvc.runs.artifacts import of_run, open_artifact
 from jobsvc.runs.cancel import cancel_run
@@ -81,6 +82,15 @@ class CancelRun(_Runs):
         return Answer(shown_run(self.row(), included(request) | {"job", "trigger"}))
 
 
+class RunExtensions(_Runs):
+    """What this service can say of a run beyond dbt Cloud: why it waits, and more."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, **path: Any) -> Answer:
+        run = self.row()
+        return Answer(extensions_of([run])[run.pk])
+
+
 class RunArtifacts(_Runs):
     """The paths of what a run, or one step of it, left in dbt's target directory."""
 
@@ -130,6 +140,7 @@ urlpatterns = [
     *both("accounts/<id:account_id>/runs", Runs),
     *both("accounts/<id:account_id>/runs/<id:pk>", OneRun),
     *both("accounts/<id:account_id>/runs/<id:pk>/cancel", CancelRun),
+    *both("accounts/<id:account_id>/runs/<id:pk>/extensions", RunExtensions),
     *both("accounts/<id:account_id>/runs/<id:pk>/artifacts", RunArtifacts),
     path("accounts/<id:account_id>/runs/<id:pk>/artifacts/<path:path>", RunArtifact.as_view()),
     *both("accounts/<id:account_id>/steps/<id:pk>", OneStep),

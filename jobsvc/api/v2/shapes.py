@@ -32,6 +32,7 @@ from jobsvc.api.v2.accounts import AccountShape
 from jobsvc.api.v2.environments import EnvironmentShape
 from jobsvc.api.v2.projects import ProjectShape
 from jobsvc.api.v2.repositories import RepositoryShape
+from jobsvc.api.v2.run_extensions import extensions_of
 from jobsvc.jobs.models import Job, JobType
 from jobsvc.jobs.schedule import in_words as cron_in_words
 from jobsvc.runs.logs import console_log, debug_log
@@ -139,6 +140,10 @@ def prepare_runs(runs: list[Run], include: Collection[str]) -> None:
     if "run_steps" in include:
         relations.append(Prefetch("steps", RunStep.objects.select_related("run")))
     prefetch_related_objects(runs, *relations)
+    if "extensions" in include:
+        shown_of = extensions_of(runs)
+        for run in runs:
+            setattr(run, "extensions", shown_of[run.pk])  # noqa: B010 - not a model's field
 
 
 def shown_run(run: Run, include: Collection[str], asked: Collection[str] = ()) -> dict[str, Any]:
@@ -279,7 +284,6 @@ class RunShape(Shape[Run]):
     git_branch = serializers.SerializerMethodField()
     git_sha = serializers.SerializerMethodField()
     href = serializers.SerializerMethodField()
-    should_start_at = Nothing()
     last_checked_at = Nothing()
     duration = serializers.SerializerMethodField()
     queued_duration = serializers.SerializerMethodField()
@@ -369,6 +373,12 @@ class RunShape(Shape[Run]):
             "trigger",
             "run_steps",
         ]
+
+    def to_representation(self, instance: Run) -> dict[str, Any]:
+        shape = super().to_representation(instance)
+        if "extensions" in self.context.get("include", ()):
+            shape["extensions"] = getattr(instance, "extensions", {})
+        return shape
 
     def get_status_message(self, run: Run) -> str | None:
         return run.status_message or None

@@ -1,0 +1,91 @@
+"""What is set wrong is said at start, with its number and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.checks import CheckMessage, run_checks
+
+KEY = Fernet.generate_key().decode()
+
+
+@pytest.fixture
+def sound(settings: Any) -> Any:
+    """Settings that nothing is wrong with, not even for a deployment."""
+    settings.SECRET_KEY = "x" * 60
+    settings.FIELD_ENCRYPTION_KEYS = [KEY]
+    settings.SITE_URL = "https://jobs.example.com"
+    settings.RUN_UIDS = "20001-20064"
+    settings.EMBEDDED = False
+    settings.GIT_LOCAL_ROOTS = []
+    return settings
+
+
+def ours() -> list[CheckMessage]:
+    found = run_checks(include_deployment_checks=True)
+    return [message for message in found if str(message.id).startswith("jobsvc.")]
+
+
+def test_sound_settings_raise_nothing(sound: Any) -> None:
+    assert ours() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "number"),
+    [
+        ("SECRET_KEY", "", "E001"),
+        ("FIELD_ENCRYPTION_KEYS", [], "E002"),
+        ("FIELD_ENCRYPTION_KEYS", ["not a key"], "E003"),
+        ("FIELD_ENCRYPTION_KEYS", [KEY, KEY[:-1]], "E003"),
+        ("SITE_URL", "jobs.example.com", "E005"),
+        ("SITE_URL", "", "E005"),
+        ("RUN_UIDS", "20001", "E006"),
+        ("RUN_UIDS", "20064-20001", "E006"),
+        ("RUN_UIDS", "0-100", "E006"),
+        ("RUN_UIDS", "a-b", "E006"),
+        ("EMBEDDED", True, "E007"),
+        ("GIT_LOCAL_ROOTS", ["/srv/git"], "E008"),
+    ],
+)
+def test_what_is_wrong_has_a_number_and_a_hint(
+    sound: Any, setting: str, value: Any, number: str
+) -> None:
+    setattr(sound, setting, value)
+
+    [message] = ours()
+    assert message.id == f"jobsvc.{number}"
+    assert str(message.hint).endswith(".")
+
+
+@pytest.mark.parametrize("engine", ["mysql", "oracle"])
+def test_only_the_promised_databases_are_taken(
+    sound: Any, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setitem(
+        sound.DATABASES, "default", {"ENGINE": f"django.db.backends.{engine}", "HOST": ""}
+    )
+
+    assert [message.id for message in ours()] == ["jobsvc.E004"]
+
+
+def test_a_range_of_user_ids_may_be_left_out(sound: Any) -> None:
+    sound.RUN_UIDS = ""
+
+    assert ours() == []
+
+
+def test_a_wrong_key_is_named_by_its_place_and_not_shown(sound: Any) -> None:
+    sound.FIELD_ENCRYPTION_KEYS = [KEY, "hunter2"]
+
+    [message] = ours()
+    assert message.msg.startswith("Key 2 of JOBSVC_FIELD_ENCRYPTION_KEYS")
+    assert "hunter2" not in str(message)
+
+
+def test_a_try_out_is_no_error_until_it_is_deployed(sound: Any) -> None:
+    sound.EMBEDDED, sound.GIT_LOCAL_ROOTS = True, ["/srv/git"]
+
+    assert [message.id for message in run_checks()] == []
+    assert [message.id for message in ours()] == ["jobsvc.E007", "jobsvc.E008"]

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 
 from jobsvc.engine import leftovers, runner, sandbox
@@ -86,9 +87,12 @@ def _carry_out(plan: RunPlan, recorder: EventSender) -> Outcome:
 def _clean_up(plan: RunPlan) -> None:
     """Leave no process and no file of the run."""
     leftovers.sweep(frozenset(), uid=plan.sandbox.uid)
-    workspace = runner.workspace_of(plan)
-    if not leftovers.remove_tree(workspace):
-        sys.stderr.write(f"run {plan.run_id}: {workspace} could not be removed\n")
+    places = [runner.workspace_of(plan)]
+    if plan.state is not None and plan.state.directory:
+        places.append(Path(plan.state.directory))  # the worker, whose it is, may be gone
+    for place in places:
+        if not leftovers.remove_tree(place):
+            sys.stderr.write(f"run {plan.run_id}: {place} could not be removed\n")
 
 
 if __name__ == "__main__":

@@ -202,11 +202,20 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "prune": {
+        "task": "jobsvc.runs.tasks.prune",
+        "schedule": 24 * 3600.0,
+        "options": {"expires": 3600},
+    },
 }
 
 # What follows a run's move, in order. Each task takes a transition's id, may come twice or
 # late, and reads what is true when it comes.
-RUN_REACTIONS = ["jobsvc.runs.tasks.dispatch_queued_runs"]
+RUN_REACTIONS = [
+    "jobsvc.runs.tasks.dispatch_queued_runs",
+    "jobsvc.runs.tasks.start_downstream_runs",
+    "jobsvc.runs.tasks.deactivate_failing_job",
+]
 
 # --- Files -------------------------------------------------------------------------------
 
@@ -234,6 +243,10 @@ HEARTBEAT_SECONDS = 10
 RUN_MAX_SECONDS = env.int("JOBSVC_RUN_MAX_SECONDS", 24 * 3600)
 STOP_GRACE_SECONDS = env.int("JOBSVC_STOP_GRACE_SECONDS", 10)  # from SIGINT to SIGTERM
 CHECKOUT_TIMEOUT_SECONDS = env.int("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", 300)
+# Days that things of a finished run are kept; 0 keeps them for ever.
+KEEP_RUNS_DAYS = env.int("JOBSVC_KEEP_RUNS_DAYS", 365)
+KEEP_LOGS_DAYS = env.int("JOBSVC_KEEP_LOGS_DAYS", 90)
+KEEP_ARTIFACTS_DAYS = env.int("JOBSVC_KEEP_ARTIFACTS_DAYS", 90)
 # Layers of isolation that must hold, else a run is refused: "landlock:4,seccomp,uid".
 ISOLATION_NEED: list[str] = env.list("JOBSVC_ISOLATION_NEED", [])
 # First and last user id that runs are given, one each ("20001-20064"); needs a root worker.

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
-from django.utils.timezone import now
+from django.db.models.functions import Now
 
 from accounts.models import Account
 from environments.models import Environment, Project
@@ -193,7 +193,7 @@ class CompletionTrigger(models.Model):
         default=True, help_text="Given as job_completion_trigger_condition, not as an extension."
     )
     created_at = models.DateTimeField(
-        default=now, editable=False, help_text="Runs that ended before it start nothing."
+        db_default=Now(), editable=False, help_text="Runs that ended before it start nothing."
     )
 
     class Meta:

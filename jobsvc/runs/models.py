@@ -181,6 +181,12 @@ class Run(models.Model):
     chain_depth = models.PositiveIntegerField(
         default=0, help_text="How many runs in a row were started by another run's end."
     )
+    followed_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="When the jobs that wait for its end had been told of it.",
+    )
     should_start_at = models.DateTimeField(
         null=True, blank=True, help_text="The moment its schedule named."
     )
@@ -232,6 +238,11 @@ class Run(models.Model):
                 fields=["status"], condition=Q(status__in=UNFINISHED), name="run_unfinished"
             ),
             models.Index(fields=["account", "finished_at"], name="run_by_end"),
+            models.Index(
+                fields=["id"],
+                condition=Q(status__in=FINISHED, followed_at=None, will_retry_at=None),
+                name="run_whose_end_is_untold",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -352,7 +363,6 @@ class RunStep(models.Model):
     name = models.TextField()
     kind = models.CharField(max_length=20, choices=[(kind.value, kind.value) for kind in StepKind])
     command = models.TextField(blank=True, default="")
-    blocking = models.BooleanField(default=True)
     on_failure = models.CharField(
         max_length=20,
         choices=[(policy.value, policy.value) for policy in OnFailure],

@@ -8,10 +8,11 @@ import socket
 from celery import shared_task
 from django.utils.timezone import now
 
-from jobsvc.runs import dispatch, react, schedule
+from jobsvc.runs import chain, deactivate, dispatch, react, schedule
+from jobsvc.runs import prune as pruning
 from jobsvc.runs import watch as watchdog
 from jobsvc.runs.execute import execute
-from jobsvc.runs.models import Run, RunTransition
+from jobsvc.runs.models import Run, RunQuerySet, RunTransition
 from jobsvc.statuses import FINISHED
 
 
@@ -36,6 +37,20 @@ def dispatch_queued_runs(transition_id: int) -> None:
 
 
 @shared_task
+def start_downstream_runs(transition_id: int) -> None:
+    """A run ended: start the jobs that wait for that."""
+    for run in _ended_by(transition_id):
+        chain.start_downstream_runs(run)
+
+
+@shared_task
+def deactivate_failing_job(transition_id: int) -> None:
+    """A run ended: its job may have failed too often."""
+    for run in _ended_by(transition_id):
+        deactivate.deactivate_failing_job(run)
+
+
+@shared_task
 def start_due_runs() -> None:
     """The clock's tick."""
     schedule.start_due_runs(now())
@@ -46,9 +61,21 @@ def sweep() -> None:
     """Ring again for whatever a lost message left waiting."""
     dispatch.dispatch_queued_runs()
     react.react_to_transitions()
+    chain.tell_the_untold()
 
 
 @shared_task
 def watch() -> None:
-    """End the runs whose worker has gone."""
+    """See to whatever has been in between for too long."""
     watchdog.watch()
+
+
+@shared_task
+def prune() -> None:
+    """Remove what has been kept long enough."""
+    pruning.prune(now())
+
+
+def _ended_by(transition_id: int) -> RunQuerySet:
+    """The run that this move ended, if it was its last."""
+    return Run.objects.filter(transitions=transition_id, transitions__to_status__in=FINISHED)

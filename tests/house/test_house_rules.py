@@ -302,5 +302,6 @@ def test_the_guide_for_operators_names_every_setting() -> None:
     setting = re.compile(r"JOBSVC_[A-Z_]+")
     read = set(setting.findall((ROOT / "jobsvc/settings.py").read_text()))
     told = set(setting.findall((ROOT / "docs/operations.md").read_text()))
+    composed = set(setting.findall((ROOT / "docker-compose.yml").read_text()))
     assert read - told == set()
-    assert told - read == set()
+    assert told - read - composed == set()

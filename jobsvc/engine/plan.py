@@ -43,6 +43,52 @@ class FailureClass(StrEnum):
     DBT_ERROR = "dbt_error"
 
 
+class Backoff(StrEnum):
+    """How the wait before a retry grows from one to the next."""
+
+    NONE = "none"
+    LINEAR = "linear"
+    EXPONENTIAL = "exponential"
+
+
+class Jitter(StrEnum):
+    """Whether chance shortens a wait, so that many that failed together do not come together."""
+
+    NONE = "none"
+    FULL = "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPlan:
+    """When to try again by itself. Delays are in seconds; ``max_retries`` 0 means never.
+
+    Attributes:
+        retry_on: failures of these classes alone are tried again.
+    """
+
+    max_retries: int = 0
+    delay_seconds: int = 60
+    backoff: Backoff = Backoff.NONE
+    jitter: Jitter = Jitter.NONE
+    max_delay_seconds: int = 3600
+    retry_on: tuple[FailureClass, ...] = (
+        FailureClass.INFRASTRUCTURE,
+        FailureClass.TRANSIENT_WAREHOUSE,
+    )
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> RetryPlan:
+        """The policy that ``asdict`` and JSON made ``raw`` of."""
+        return cls(
+            **{
+                **raw,
+                "backoff": Backoff(raw["backoff"]),
+                "jitter": Jitter(raw["jitter"]),
+                "retry_on": tuple(map(FailureClass, raw["retry_on"])),
+            }
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
     """One step, in the order and with the name that clients read.
@@ -50,16 +96,35 @@ class StepPlan:
     Attributes:
         index: from 1, no gaps.
         command: the dbt command as typed (``dbt build --select a``); empty for clone and profile.
-        blocking: a failure of this step ends the run; freshness and docs ticks do not block.
-        timeout_seconds: 0 means no limit of its own.
+        label: what its job calls it, for people; empty where it has no name of its own.
+        on_failure: what its failure means for the run.
+        timeout_seconds: of each attempt; 0 means no limit of its own.
+        retry: when it is tried again inside the run.
+        resume_from: absolute path of the run_results.json of the same step in an earlier run;
+            where it is given, ``dbt retry`` goes on from there.
     """
 
     index: int
     name: str
     kind: StepKind
     command: str = ""
-    blocking: bool = True
+    label: str = ""
+    on_failure: OnFailure = OnFailure.STOP
     timeout_seconds: int = 0
+    retry: RetryPlan = field(default_factory=RetryPlan)
+    resume_from: str = ""
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> StepPlan:
+        """The step that ``asdict`` and JSON made ``raw`` of."""
+        return cls(
+            **{
+                **raw,
+                "kind": StepKind(raw["kind"]),
+                "on_failure": OnFailure(raw["on_failure"]),
+                "retry": RetryPlan.from_json(raw["retry"]),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +182,13 @@ class ToolchainPlan:
         version: as installed, e.g. ``1.11.16``.
         executable: absolute path of the ``dbt`` command of an environment of its own.
         read_only: directories that it needs to read besides the system's own.
+        note: what the run's people should know of how it was chosen; mostly empty.
     """
 
     version: str
     executable: str
     read_only: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +213,22 @@ class SandboxPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatePlan:
+    """What a run compares with and defers to: another run's artifacts.
+
+    Attributes:
+        directory: holds these files, for the engine to take; empty where there are none, and
+            then what would be selected by comparing is everything.
+        favor_state: defer even what is there already in the run's own schema.
+        sentence: which run's they are, or why there are none; the log says it.
+    """
+
+    directory: str
+    sentence: str
+    favor_state: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """All a run needs.
 
@@ -157,6 +240,7 @@ class RunPlan:
         timeout_seconds: for the run's execution; 0 means no limit.
         stop_grace_seconds: seconds from SIGINT to SIGTERM when a step is stopped.
         log_limit_bytes: what is kept of one step's console log, from its start.
+        state: None for a run that defers to nothing.
     """
 
     run_id: int
@@ -172,6 +256,7 @@ class RunPlan:
     timeout_seconds: int = 0
     stop_grace_seconds: int = 10
     log_limit_bytes: int = 20 * 1024**2
+    state: StatePlan | None = None
 
     def to_json(self) -> str:
         """This plan on one line, secrets included: only ever written to the supervisor's pipe."""
@@ -206,9 +291,8 @@ class RunPlan:
                         },
                     }
                 ),
-                "steps": tuple(
-                    StepPlan(**{**step, "kind": StepKind(step["kind"])}) for step in raw["steps"]
-                ),
+                "steps": tuple(StepPlan.from_json(step) for step in raw["steps"]),
                 "secrets": tuple(raw["secrets"]),
+                "state": StatePlan(**raw["state"]) if raw["state"] else None,
             }
         )

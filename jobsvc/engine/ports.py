@@ -8,7 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from jobsvc.engine.plan import ToolchainPlan
+from jobsvc.engine.plan import FailureClass, ToolchainPlan
+
+SKIPPED = "skipped"  # a run's detail: a success that built nothing, on purpose
+WORKER_LOST = "worker_lost"  # a run's detail: what carried it out went away under it
 
 
 class Stream(StrEnum):
@@ -44,12 +47,38 @@ class CollectedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try of a step.
+
+    Attributes:
+        number: from 1.
+        started_at, finished_at: ISO 8601, in UTC.
+        delay_seconds: waited before it.
+        resumed: it went on, by ``dbt retry``, from where an earlier one had failed.
+        failure_class: None where it succeeded, or where trying again could not help.
+    """
+
+    number: int
+    started_at: str
+    finished_at: str
+    delay_seconds: float = 0
+    resumed: bool = False
+    exit_code: int | None = None
+    message: str = ""
+    failure_class: FailureClass | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepEnd:
-    """What one step came to.
+    """What one step came to: how its last attempt ended, and what that left.
 
     Attributes:
         exit_code: of its process; None where none was started.
         message: a sentence for people; names the failed nodes where dbt named them.
+        resumed: it went on, by ``dbt retry``, from where an earlier attempt had failed.
+        effective_command: what dbt was given, where it is not what was typed.
+        has_warnings: dbt warned of a test or a source.
+        attempts: each time it was tried, in order; empty for a step that was never reached.
     """
 
     index: int
@@ -57,14 +86,29 @@ class StepEnd:
     exit_code: int | None = None
     message: str = ""
     artifacts: Sequence[CollectedFile] = ()
+    failure_class: FailureClass | None = None
+    effective_command: str = ""
+    resumed: bool = False
+    has_warnings: bool = False
+    attempts: Sequence[Attempt] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the whole run came to. ``message`` is shown to people as it is; empty on success."""
+    """What the whole run came to.
+
+    Attributes:
+        message: shown to people as it is; empty on an ordinary success.
+        detail: what the ending leaves open, in one word: ``skipped``, ``worker_lost``.
+        failure_class: why it failed, as far as it matters for trying again.
+        has_warnings: something warned, or a step failed that was only to warn.
+    """
 
     ending: Ending
     message: str = ""
+    detail: str = ""
+    failure_class: FailureClass | None = None
+    has_warnings: bool = False
 
 
 class Recorder(Protocol):

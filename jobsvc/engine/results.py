@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+RUN_RESULTS = "run_results.json"
 LARGEST = 64 * 1024**2  # bytes of a result file worth reading for a sentence
 NAMED = 5  # failed nodes named in a message; the rest are counted
 LONGEST = 300  # characters of what dbt says of one node, or of its last words
@@ -46,16 +47,21 @@ class NodeResult:
 
 def read_results(file: Path) -> list[NodeResult]:
     """The entries of a run_results.json or a sources.json; none if it cannot be read."""
-    try:
-        if file.stat().st_size > LARGEST:
-            return []
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return []
-    entries = found.get("results") if isinstance(found, dict) else None
+    entries = (read_file(file) or {}).get("results")
     if not isinstance(entries, list):
         return []
     return [_node(entry) for entry in entries if isinstance(entry, dict)]
+
+
+def read_file(file: Path) -> dict[str, Any] | None:
+    """What a result file holds; None if it cannot be read, or is no JSON object."""
+    try:
+        if file.stat().st_size > LARGEST:
+            return None
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _node(entry: dict[str, Any]) -> NodeResult:
@@ -91,6 +97,20 @@ def _gist(result: NodeResult) -> str:
     if not lines:
         return result.status
     return _shortened(": ".join(line.rstrip(":") for line in lines[:2]))
+
+
+def stale_sources(results: Sequence[NodeResult]) -> list[str]:
+    """The sources that are too old; none where the freshness of any could not be told."""
+    failed = [result for result in results if result.failed]
+    stale = [result for result in failed if result.status == "error"]
+    return [result.unique_id for result in stale] if len(stale) == len(failed) else []
+
+
+def stale_in_words(sources: Sequence[str]) -> str:
+    """For example ``2 sources are stale: source.shop.raw.orders, source.shop.raw.items``."""
+    named = [*sources[:NAMED], *([f"and {len(sources) - NAMED} more"] if sources[NAMED:] else [])]
+    number = "1 source is" if len(sources) == 1 else f"{len(sources)} sources are"
+    return f"{number} stale: {', '.join(named)}"
 
 
 def nothing_to_do(console: str) -> str:

@@ -8,27 +8,43 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from filecmp import cmp
 from functools import partial
 from pathlib import Path
 
 from jobsvc.engine import artifacts, clone, names, results, sandbox
+from jobsvc.engine.attempts import keep_trying, together
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.environment import child_environment
 from jobsvc.engine.errors import CommandRejected, NoSpaceLeft, ProjectNotFound, RunFailure
-from jobsvc.engine.plan import RunPlan, StepKind, StepPlan
-from jobsvc.engine.ports import Ending, Outcome, Recorder, StepEnd, Stream
+from jobsvc.engine.failures import class_of_failure, class_of_step
+from jobsvc.engine.plan import FailureClass, OnFailure, RunPlan, StepKind, StepPlan
+from jobsvc.engine.ports import (
+    SKIPPED,
+    CollectedFile,
+    Ending,
+    Outcome,
+    Recorder,
+    StepEnd,
+    Stream,
+)
 from jobsvc.engine.process import ProcessEnd, run_process
 from jobsvc.engine.profiles import write_profile
 from jobsvc.engine.projectfiles import check_project_files
 from jobsvc.engine.redact import Redactor
+from jobsvc.engine.results import RUN_RESULTS, NodeResult
 from jobsvc.engine.sandbox import Confinement
+from jobsvc.engine.state import State, in_words
 from jobsvc.engine.steplog import FollowedFile, StepLog
 from jobsvc.engine.workspace import StepDirectories, Workspace
 
 DEBUG_LOG = "dbt.log"
-RUN_RESULTS = "run_results.json"
+RETRY = "dbt retry"
+TICK = 0.5  # seconds between two looks at whether to go on waiting
 INFINITE = float("inf")
 
 
@@ -68,6 +84,12 @@ class _Run:
         self._commit = clone.Commit(sha="", branch="")
         self._earlier: StepDirectories | None = None
         self._retryable_results: Path | None = None
+        self._to_resume: dict[int, Path] = {}  # by step: results that `dbt retry` can go on from
+        self._invocations: Counter[int] = Counter()  # of dbt, by step
+        self._stale: dict[int, list[str]] = {}  # by step: sources found too old
+        self._tried: dict[int, StepEnd] = {}  # by step: what its attempts so far left
+        self._failed: list[Outcome] = []  # of steps whose failure let the run go on
+        self._has_warnings = False
         self._isolation_is_told = False
 
     def carry_out(self) -> Outcome:
@@ -82,12 +104,13 @@ class _Run:
             self._recorder.step_started(step.index)
             end = self._end_of(step)
             self._recorder.step_ended(end)
+            self._has_warnings |= end.has_warnings
             outcome = self._outcome_of(step, end)
             if step.kind is StepKind.PROFILE and outcome is None:
                 self._recorder.workspace_ready(
                     git_sha=self._commit.sha, git_branch=self._commit.branch
                 )
-        return outcome or Outcome(ending=Ending.SUCCESS)
+        return replace(outcome or self._outcome_of_all(), has_warnings=self._has_warnings)
 
     def _check_commands(self) -> Outcome | None:
         """Read every command before anything is started, however it was read when saved."""
@@ -120,28 +143,64 @@ class _Run:
         return None
 
     def _end_of(self, step: StepPlan) -> StepEnd:
-        log = StepLog(
-            partial(self._recorder.output, step.index, Stream.CONSOLE),
-            secrets=self._secrets,
-            limit=self._plan.log_limit_bytes,
+        logs = [
+            StepLog(
+                partial(self._recorder.output, step.index, stream),
+                secrets=self._secrets,
+                limit=self._plan.log_limit_bytes,
+            )
+            for stream in (Stream.CONSOLE, Stream.DEBUG)
+        ]
+        log, debug = logs
+        if step.resume_from:
+            self._to_resume[step.index] = Path(step.resume_from)
+        end = keep_trying(
+            step.retry,
+            partial(self._try, step, log, debug),
+            wait=self._wait,
+            say=lambda line: log.say(self._masked(line)),
         )
+        for each in logs:
+            each.close()
+        return end
+
+    def _try(self, step: StepPlan, log: StepLog, debug: StepLog, attempt: int) -> StepEnd:
+        log.recent = ""  # what an earlier attempt said does not tell why this one failed
         try:
             with _full_disk_in_words():
-                end = self._carry_out_step(step, log)
+                return self._carry_out_step(step, log, debug, attempt)
         except RunFailure as failure:
             message = self._masked(str(failure))
             log.say(message)
-            end = StepEnd(index=step.index, ending=Ending.ERROR, message=message)
+            return StepEnd(
+                index=step.index,
+                ending=Ending.ERROR,
+                message=message,
+                failure_class=class_of_failure(failure),
+            )
         except clone.CutShort as cut:
-            end = StepEnd(
+            return StepEnd(
                 index=step.index, ending=cut.ending, message=self._why_cut(cut.ending, step)
             )
-        log.close()
-        return end
 
-    def _carry_out_step(self, step: StepPlan, log: StepLog) -> StepEnd:
+    def _wait(self, seconds: float) -> Ending | None:
+        """Let time pass between two attempts; how the step ends if it is cut short."""
+        over = time.monotonic() + seconds
+        while (left := over - time.monotonic()) > 0:
+            if self._recorder.should_stop():
+                return Ending.STOPPED
+            if self._seconds_left() <= 0:
+                return Ending.TIMED_OUT
+            time.sleep(min(left, TICK))
+        return None
+
+    def _carry_out_step(
+        self, step: StepPlan, log: StepLog, debug: StepLog, attempt: int
+    ) -> StepEnd:
         match step.kind:
             case StepKind.CLONE:
+                if attempt > 1:
+                    self._workspace.clear_checkout()
                 self._commit = clone.check_out(
                     self._plan,
                     self._workspace,
@@ -153,7 +212,7 @@ class _Run:
             case StepKind.PROFILE:
                 self._write_profile(log)
             case _:
-                return self._invoke_dbt(step, log)
+                return self._invoke_dbt(step, log, debug)
         return StepEnd(index=step.index, ending=Ending.SUCCESS)
 
     def _write_profile(self, log: StepLog) -> None:
@@ -163,11 +222,15 @@ class _Run:
             ProjectNotFound, ProjectFileRefused
         """
         profile = self._plan.profile
+        # Of an attempt before this one.
+        (self._workspace.profile / "profiles.yml").unlink(missing_ok=True)
         log.say(f"Creating the profile from connection {profile.connection_name} …")
         self._workspace.show(write_profile(profile, self._workspace.profile))
         kind = profile.output.get("type", "an unnamed type")
         log.say(f"Successfully created the profile: target {profile.target_name}, {kind}.")
         check_project_files(self._project(), self._workspace.project)
+        self._state = State(self._plan.state, self._workspace, self._project())
+        self._state.set_up(self._commands.values(), log.say)
 
     def _project(self) -> Path:
         """The dbt project's directory, inside the checkout.
@@ -188,14 +251,35 @@ class _Run:
             )
         return place
 
-    def _invoke_dbt(self, step: StepPlan, log: StepLog) -> StepEnd:
-        command = self._commands[step.index]
-        directories = self._directories(step.index, command)
-        debug = StepLog(
-            partial(self._recorder.output, step.index, Stream.DEBUG),
-            secrets=self._secrets,
-            limit=self._plan.log_limit_bytes,
-        )
+    def _invoke_dbt(self, step: StepPlan, log: StepLog, debug: StepLog) -> StepEnd:
+        """One attempt of a dbt step: from where the last one failed where dbt can, else whole.
+
+        An attempt to go on that comes to nothing never counts: the step had failed, so there
+        is something to do, and the whole of it is done.
+        """
+        if step.index in self._to_resume:
+            log.say("Going on with `dbt retry` from the nodes that had failed or were skipped.")
+            end = self._run_dbt(step, DbtCommand.parse(RETRY, index=step.index), log, debug)
+            if not _came_to_nothing(end):
+                end = replace(end, resumed=True, effective_command=RETRY)
+                if before := self._tried.get(step.index):
+                    end = together(before, end)
+                self._tried[step.index] = end
+                return end
+            log.say("`dbt retry` could not go on from there: the step runs from its start.")
+            del self._to_resume[step.index]
+        end = self._run_dbt(step, self._commands[step.index], log, debug)
+        self._tried[step.index] = end
+        return end
+
+    def _run_dbt(
+        self, step: StepPlan, command: DbtCommand, log: StepLog, debug: StepLog
+    ) -> StepEnd:
+        self._invocations[step.index] += 1
+        number = self._invocations[step.index]
+        place = str(step.index) if number == 1 else f"{step.index}-{number}"
+        earlier = self._to_resume.get(step.index) or self._retryable_results
+        directories = self._directories(place, earlier if command.subcommand == "retry" else None)
         followed = FollowedFile(
             directories.logs, DEBUG_LOG, debug, limit=self._plan.log_limit_bytes
         )
@@ -204,9 +288,13 @@ class _Run:
             followed.pump()
             return self._recorder.should_stop()
 
+        arguments = effective_arguments(command, self._state)
+        effective = in_words(arguments) if arguments != command.arguments else ""
+        if effective:
+            log.say(f"Running `{effective}`.")
         limit = min(step.timeout_seconds or INFINITE, self._seconds_left())
         process_end = run_process(
-            [self._plan.toolchain.executable, *effective_arguments(command)],
+            [self._plan.toolchain.executable, *arguments],
             cwd=self._project(),
             env=self._environment(command, directories),
             confinement=self._confinement(directories),
@@ -218,38 +306,71 @@ class _Run:
             on_isolated=self._tell_isolation,
         )
         followed.close()
-        debug.close()
         collected = artifacts.collect(
-            directories.target,
-            self._workspace.artifacts / str(step.index),
-            secrets=self._secrets,
+            directories.target, self._workspace.artifacts / place, secrets=self._secrets
         )
-        by_path = {kept.path: kept.file for kept in collected.files}
-        if command.retryable and RUN_RESULTS in by_path:
-            self._retryable_results = by_path[RUN_RESULTS]
         if collected.passed_over:
             log.say(
                 "Files of the target directory that were not kept, being links, too large, too "
                 f"many or oddly named: {collected.passed_over}."
             )
+        files = [
+            kept
+            for kept in collected.files
+            # Where `dbt retry` did not get as far as to write any, these are the earlier results.
+            if not (kept.path == RUN_RESULTS and earlier and cmp(kept.file, earlier, shallow=False))
+        ]
+        return self._end_of_dbt(step, command, process_end, files, log.recent)
+
+    def _end_of_dbt(
+        self,
+        step: StepPlan,
+        command: DbtCommand,
+        process_end: ProcessEnd,
+        files: Sequence[CollectedFile],
+        console: str,
+    ) -> StepEnd:
+        by_path = {kept.path: kept.file for kept in files}
+        found = [
+            result
+            for name in (RUN_RESULTS, "sources.json")
+            if name in by_path
+            for result in results.read_results(by_path[name])
+        ]
+        if command.retryable and RUN_RESULTS in by_path:
+            self._retryable_results = by_path[RUN_RESULTS]
+        can_resume = command.retryable or command.subcommand == "retry"
+        # Only of a step that came to its own end do the results name every node.
+        if can_resume and process_end.exit_code == 1 and any(one.failed for one in found):
+            self._to_resume[step.index] = by_path[RUN_RESULTS]
+        self._stale[step.index] = results.stale_sources(found)
+        failure = class_of_step(
+            process_end.ending,
+            process_end.exit_code,
+            warehouse=str(self._plan.profile.output.get("type", "")),
+            results=found,
+            words=results.last_words(console),
+        )
         return StepEnd(
             index=step.index,
             ending=process_end.ending,
             exit_code=process_end.exit_code,
-            message=self._message(step, process_end, by_path, log.recent),
-            artifacts=collected.files,
+            message=self._message(step, process_end, found, console),
+            artifacts=files,
+            failure_class=failure,
+            has_warnings=any(result.status == "warn" for result in found),
         )
 
-    def _directories(self, index: int, command: DbtCommand) -> StepDirectories:
-        """A step's own directories, with what it takes over from the steps before."""
-        made = self._workspace.step(index)
+    def _directories(self, place: str, earlier_results: Path | None) -> StepDirectories:
+        """Directories of one invocation, with what it takes over from those before."""
+        made = self._workspace.step(place)
         if self._earlier is not None:
             self._workspace.carry_parse(self._earlier, made)
         self._earlier = made
-        if command.subcommand == "retry" and self._retryable_results is not None:
+        if earlier_results is not None:
             # In a target directory of its own, dbt would find no earlier results to go on from.
             results_file = made.target / RUN_RESULTS
-            shutil.copyfile(self._retryable_results, results_file)
+            shutil.copyfile(earlier_results, results_file)
             self._workspace.give(results_file)
         return made
 
@@ -284,19 +405,9 @@ class _Run:
         )
 
     def _message(
-        self,
-        step: StepPlan,
-        end: ProcessEnd,
-        kept: Mapping[str, Path],
-        console: str,
+        self, step: StepPlan, end: ProcessEnd, found: Sequence[NodeResult], console: str
     ) -> str:
         """A sentence on how a dbt step ended; empty if there is nothing to say."""
-        found = [
-            result
-            for name in (RUN_RESULTS, "sources.json")
-            if name in kept
-            for result in results.read_results(kept[name])
-        ]
         match end.ending:
             case Ending.SUCCESS:
                 return "" if found else results.nothing_to_do(console)
@@ -326,18 +437,54 @@ class _Run:
             return Outcome(ending=Ending.STOPPED, message=f"Stopped in {where}.")
         if end.ending is Ending.TIMED_OUT and self._seconds_left() <= 0:
             return self._out_of_time(f"in {where}")
-        if end.ending is Ending.SUCCESS or not step.blocking:
+        if end.ending is Ending.SUCCESS:
             return None
+        failed = self._failure_of(step, end)
+        stale = self._stale.get(step.index)
+        match step.on_failure:
+            case OnFailure.WARN:
+                self._has_warnings = True
+            case OnFailure.CONTINUE:
+                self._failed.append(failed)
+            case OnFailure.SKIP_RUN if stale and end.exit_code == 1:
+                return Outcome(
+                    ending=Ending.SUCCESS,
+                    message=f"Skipped: {results.stale_in_words(stale)}. Nothing was built, as the "
+                    "job asks for where its sources are stale.",
+                    detail=SKIPPED,
+                )
+            case _:
+                return failed
+        return None
+
+    def _failure_of(self, step: StepPlan, end: StepEnd) -> Outcome:
         if end.ending is Ending.TIMED_OUT:
             return Outcome(
                 ending=Ending.TIMED_OUT,
                 message=f"Step {step.index} took longer than its limit of "
                 f"{step.timeout_seconds} seconds: {step.name}. Raise the limit, or let the "
                 "step do less.",
+                failure_class=end.failure_class,
             )
+        tries = len(end.attempts)
         return Outcome(
             ending=Ending.ERROR,
-            message=f"Step {step.index} failed: {step.name}. {end.message}",
+            message=f"Step {step.index} failed{f' after {tries} attempts' if tries > 1 else ''}: "
+            f"{step.name}. {end.message}",
+            failure_class=end.failure_class,
+        )
+
+    def _outcome_of_all(self) -> Outcome:
+        """What a run comes to that no step has ended."""
+        if not self._failed:
+            return Outcome(ending=Ending.SUCCESS)
+        first = self._failed[0]
+        number = len(self._failed)
+        others = f" So did {number - 1} more of its steps." if number > 1 else ""
+        return Outcome(
+            ending=Ending.ERROR,
+            message=f"{first.message.rstrip('.')}.{others} The other steps ran all the same.",
+            failure_class=first.failure_class,
         )
 
     def _out_of_time(self, where: str) -> Outcome:
@@ -345,6 +492,7 @@ class _Run:
             ending=Ending.TIMED_OUT,
             message=f"The run took longer than its limit of {self._plan.timeout_seconds} seconds "
             f"and was stopped {where}. Raise the job's timeout, or let it do less.",
+            failure_class=FailureClass.TIMEOUT,
         )
 
     def _seconds_left(self) -> float:
@@ -362,6 +510,13 @@ class _Run:
         return redactor.feed(text.encode()) + redactor.flush()
 
 
+def _came_to_nothing(end: StepEnd) -> bool:
+    """Whether ``dbt retry`` ran no node, and trying it again would not help."""
+    if any(results.read_results(kept.file) for kept in end.artifacts if kept.path == RUN_RESULTS):
+        return False
+    return end.ending is Ending.SUCCESS or end.failure_class is FailureClass.DBT_ERROR
+
+
 @contextmanager
 def _full_disk_in_words() -> Iterator[None]:
     """Turn the system's error for a full disk into ours.
@@ -377,13 +532,14 @@ def _full_disk_in_words() -> Iterator[None]:
         raise NoSpaceLeft() from error
 
 
-def effective_arguments(command: DbtCommand) -> tuple[str, ...]:
+def effective_arguments(command: DbtCommand, state: State) -> tuple[str, ...]:
     """What dbt is really given for a command as typed.
 
     Documentation is always one static page: the other kind loads its data by scripts that a
     page under a strict content policy may not run.
     """
+    arguments = state.arguments(command)
     is_static = command.options.get("static", ("false",))[-1] == "true"
     if command.subcommand != "docs generate" or is_static:
-        return command.arguments
-    return (*command.arguments, "--static")
+        return arguments
+    return (*arguments, "--static")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jobsvc.engine import leftovers, runner, sandbox
 from jobsvc.engine.errors import SupervisorLost
-from jobsvc.engine.plan import RunPlan
-from jobsvc.engine.ports import Ending, Outcome, Recorder
+from jobsvc.engine.plan import FailureClass, RunPlan
+from jobsvc.engine.ports import WORKER_LOST, Ending, Outcome, Recorder
 from jobsvc.engine.process import KILL_GRACE, TERM_GRACE
 from jobsvc.engine.wire import Link, Order, deliver, is_the_end
 
@@ -50,7 +50,12 @@ def supervise(plan: RunPlan, recorder: Recorder, *, python: str = sys.executable
                 spare_session=os.getsid(0),
             )
             leftovers.remove_tree(runner.workspace_of(plan))
-    return outcome or Outcome(ending=Ending.ERROR, message=str(SupervisorLost(status=status)))
+    return outcome or Outcome(
+        ending=Ending.ERROR,
+        message=str(SupervisorLost(status=status)),
+        detail=WORKER_LOST,
+        failure_class=FailureClass.INFRASTRUCTURE,
+    )
 
 
 def _start(python: str) -> tuple[subprocess.Popen[bytes], Link]:

@@ -17,7 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from jobsvc.engine.ports import CollectedFile, Ending, Outcome, Recorder, StepEnd, Stream
+from jobsvc.engine.plan import FailureClass
+from jobsvc.engine.ports import Attempt, CollectedFile, Ending, Outcome, Recorder, StepEnd, Stream
 
 PIECE = 1024**2  # bytes taken at once
 
@@ -137,7 +138,7 @@ class EventSender(Recorder):
 
     def ended(self, outcome: Outcome) -> None:
         """The run is over; the worker may still fetch its files."""
-        self._send("ended", ending=outcome.ending, message=outcome.message)
+        self._send("ended", **asdict(outcome))
 
     def wait_until_done(self) -> None:
         """Return once the worker has all it wants, or is gone."""
@@ -164,7 +165,7 @@ def deliver(line: str, recorder: Recorder) -> Outcome | None:
         case "step_ended":
             recorder.step_ended(_step_end(values))
         case "ended":
-            return Outcome(ending=Ending(values["ending"]), message=values["message"])
+            return Outcome(**{**values, **_endings(values)})
     return None
 
 
@@ -177,4 +178,16 @@ def _step_end(values: dict[str, Any]) -> StepEnd:
     artifacts = tuple(
         CollectedFile(**{**kept, "file": Path(kept["file"])}) for kept in values["artifacts"]
     )
-    return StepEnd(**{**values, "ending": Ending(values["ending"]), "artifacts": artifacts})
+    attempts = tuple(
+        Attempt(**{**attempt, "failure_class": _failure_class(attempt)})
+        for attempt in values["attempts"]
+    )
+    return StepEnd(**{**values, **_endings(values), "artifacts": artifacts, "attempts": attempts})
+
+
+def _endings(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ending": Ending(values["ending"]), "failure_class": _failure_class(values)}
+
+
+def _failure_class(values: Mapping[str, Any]) -> FailureClass | None:
+    return FailureClass(values["failure_class"]) if values["failure_class"] else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +89,16 @@ class Workspace:
         """Collected copies, by step; out of the children's reach."""
         return self.root / "artifacts"
 
-    def step(self, index: int) -> StepDirectories:
-        """Make step ``index``'s own directories."""
-        place = self.steps / str(index)
+    def clear_checkout(self) -> None:
+        """Make the places of the checkout empty again, for another try."""
+        for directory in (self.project, self.git):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(mode=PRIVATE)
+            self.give(directory)
+
+    def step(self, name: str) -> StepDirectories:
+        """Make the directories of one invocation of dbt; ``name`` is used once."""
+        place = self.steps / name
         place.mkdir(mode=PRIVATE)
         self.show(place)
         made = StepDirectories(target=place / "target", logs=place / "logs")

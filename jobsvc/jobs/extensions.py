@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
 
-from jobsvc.engine.plan import FailureClass, OnFailure
+from jobsvc.engine.plan import OnFailure, RetryPlan
 
 T = TypeVar("T")
 
@@ -64,15 +64,12 @@ class FreshnessPolicy(StrEnum):
     FAIL = "fail"
 
 
-class Backoff(StrEnum):
-    NONE = "none"
-    LINEAR = "linear"
-    EXPONENTIAL = "exponential"
+class StepPolicy(StrEnum):
+    """What a failed step means for the run, of the engine's ``OnFailure`` what a job may choose."""
 
-
-class Jitter(StrEnum):
-    NONE = "none"
-    FULL = "full"
+    STOP = OnFailure.STOP.value
+    CONTINUE = OnFailure.CONTINUE.value
+    WARN = OnFailure.WARN.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,28 +119,13 @@ class Deferral:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retry:
-    """Delays are in seconds; ``max_retries`` 0 means none."""
-
-    max_retries: int = 0
-    delay_seconds: int = 60
-    backoff: Backoff = Backoff.NONE
-    jitter: Jitter = Jitter.NONE
-    max_delay_seconds: int = 3600
-    retry_on: tuple[FailureClass, ...] = (
-        FailureClass.INFRASTRUCTURE,
-        FailureClass.TRANSIENT_WAREHOUSE,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Step:
     """What is said of one execute step, by its place in the list; ``retry`` None is the job's."""
 
     name: str = ""
-    on_failure: OnFailure = OnFailure.STOP
+    on_failure: StepPolicy = StepPolicy.STOP
     timeout_seconds: int = 0
-    retry: Retry | None = None
+    retry: RetryPlan | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +142,7 @@ class Extensions:
     queue: Queue = field(default_factory=Queue)
     upstream: Upstream = field(default_factory=Upstream)
     deferral: Deferral = field(default_factory=Deferral)
-    retry: Retry = field(default_factory=Retry)
+    retry: RetryPlan = field(default_factory=RetryPlan)
     steps: tuple[Step, ...] = ()
     freshness: Freshness = field(default_factory=Freshness)
     deactivate_after: int = 100

@@ -13,6 +13,7 @@ from django.utils.timezone import now
 
 from accounts.models import Account, Token, User
 from environments.models import Environment, Project
+from environments.secrets import EncryptedJSONField
 from jobsvc.engine.plan import FailureClass, OnFailure, StepKind
 from jobsvc.engine.ports import Stream
 from jobsvc.jobs.models import Job
@@ -337,6 +338,9 @@ class RunTrigger(models.Model):
     generate_docs_override = models.BooleanField(null=True, blank=True)
     timeout_seconds_override = models.PositiveIntegerField(null=True, blank=True)
     steps_override = models.JSONField(null=True, blank=True)
+    variables_override = EncryptedJSONField(
+        default=dict, blank=True, help_text="Variables of this run alone: name to value."
+    )
 
     def __str__(self) -> str:
         return self.cause

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TypeVar
 
 from django.conf import settings
@@ -124,6 +125,8 @@ class RunRecorder:
                 skipped=end.ending == Ending.SKIPPED,
                 exit_code=end.exit_code,
                 message=end.message,
+                effective_command=end.effective_command,
+                attempts=[asdict(attempt) for attempt in end.attempts],
                 finished_at=Now(),
                 updated_at=Now(),
                 **columns,

@@ -5,12 +5,21 @@ from __future__ import annotations
 from django.db.models.functions import Now
 
 from jobsvc.engine.commands import DbtCommand
-from jobsvc.engine.plan import StepKind, StepPlan
+from jobsvc.engine.plan import OnFailure, StepKind, StepPlan
+from jobsvc.jobs import extensions
+from jobsvc.jobs.extensions import FreshnessPolicy, Step
 from jobsvc.runs.models import Run, RunStep
 from jobsvc.statuses import UNFINISHED, RunStatus
 
 FRESHNESS = "dbt source freshness"
 DOCS = "dbt docs generate"
+
+# dbt Cloud's switch never fails a run; the other two are asked for.
+FRESHNESS_POLICIES = {
+    FreshnessPolicy.CONTINUE: OnFailure.WARN,
+    FreshnessPolicy.SKIP_RUN: OnFailure.SKIP_RUN,
+    FreshnessPolicy.FAIL: OnFailure.STOP,
+}
 
 
 def steps_of(run: Run, connection_name: str) -> list[StepPlan]:
@@ -25,22 +34,34 @@ def steps_of(run: Run, connection_name: str) -> list[StepPlan]:
     profile = f"Create profile from connection {connection_name}"
     if schema := configuration.get("schema_override"):
         profile += f" (override schema to '{schema}')"
-    named: list[tuple[str, StepKind, str, bool]] = [
-        ("Clone git repository", StepKind.CLONE, "", True),
-        (profile, StepKind.PROFILE, "", True),
-        (_invoke("dbt deps"), StepKind.DEPS, "dbt deps", True),
+    asked = extensions.read(configuration.get("extensions", {}))
+    own = Step(retry=asked.retry)  # what is said of the steps that the service itself adds
+    ticks = FRESHNESS_POLICIES[asked.freshness.on_error]
+    named: list[tuple[str, StepKind, str, OnFailure, Step]] = [
+        ("Clone git repository", StepKind.CLONE, "", OnFailure.STOP, own),
+        (profile, StepKind.PROFILE, "", OnFailure.STOP, own),
+        (_invoke("dbt deps"), StepKind.DEPS, "dbt deps", OnFailure.STOP, own),
     ]
     if configuration["run_generate_sources"]:
-        named.append((_invoke(FRESHNESS), StepKind.FRESHNESS, FRESHNESS, False))
-    named += [
-        (_invoke(command), StepKind.COMMAND, command, True)
-        for command in configuration["execute_steps"]
-    ]
+        named.append((_invoke(FRESHNESS), StepKind.FRESHNESS, FRESHNESS, ticks, own))
+    for place, command in enumerate(configuration["execute_steps"]):
+        said = asked.step(place)
+        policy = OnFailure(said.on_failure)
+        named.append((_invoke(command), StepKind.COMMAND, command, policy, said))
     if configuration["generate_docs"]:
-        named.append((_invoke(DOCS), StepKind.DOCS, DOCS, False))
+        named.append((_invoke(DOCS), StepKind.DOCS, DOCS, OnFailure.WARN, own))
     return [
-        StepPlan(index=index, name=name, kind=kind, command=command, blocking=blocking)
-        for index, (name, kind, command, blocking) in enumerate(named, start=1)
+        StepPlan(
+            index=index,
+            name=name,
+            kind=kind,
+            command=command,
+            label=said.name,
+            on_failure=policy,
+            timeout_seconds=said.timeout_seconds,
+            retry=said.retry or asked.retry,
+        )
+        for index, (name, kind, command, policy, said) in enumerate(named, start=1)
     ]
 
 
@@ -53,7 +74,8 @@ def write_steps(run: Run, steps: list[StepPlan]) -> None:
             name=step.name,
             kind=step.kind,
             command=step.command,
-            blocking=step.blocking,
+            on_failure=step.on_failure,
+            label=step.label,
             builds=bool(step.command) and DbtCommand.parse(step.command, index=step.index).builds,
         )
         for step in steps

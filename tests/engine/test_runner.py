@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from jobsvc.engine import runner
-from jobsvc.engine.plan import RunPlan, StepKind, StepPlan
+from jobsvc.engine.plan import OnFailure, RunPlan, StepKind, StepPlan
 from jobsvc.engine.ports import Ending, LeaseLost, Outcome
 
 PROJECT = 'name: shop\nversion: "1.0"\nprofile: whatever\nmodels: {+materialized: table}\n'
@@ -110,7 +110,7 @@ def test_cleaning_is_a_step_like_any_other(shop, plan_of: PlanOf, recording) -> 
 
 def test_a_retry_goes_on_from_the_step_before(shop, plan_of: PlanOf, recording) -> None:
     shop.commit({"models/broken.sql": BROKEN})
-    build = step("dbt build", blocking=False)
+    build = step("dbt build", on_failure=OnFailure.WARN)
 
     runner.run(plan_of(shop, build, "dbt retry"), recording)
 
@@ -192,7 +192,7 @@ def test_documentation_is_not_reached_after_a_failed_build(
     shop, plan_of: PlanOf, recording
 ) -> None:
     shop.commit({"models/broken.sql": BROKEN})
-    docs = step("dbt docs generate", kind=StepKind.DOCS, blocking=False)
+    docs = step("dbt docs generate", kind=StepKind.DOCS, on_failure=OnFailure.WARN)
 
     outcome = runner.run(plan_of(shop, "dbt build", docs), recording)
 
@@ -219,14 +219,14 @@ def test_freshness_and_documentation_fail_no_run(shop, plan_of: PlanOf, recordin
     shop.commit({"models/sources.yml": STALE})
     plan = plan_of(
         shop,
-        step("dbt source freshness", kind=StepKind.FRESHNESS, blocking=False),
+        step("dbt source freshness", kind=StepKind.FRESHNESS, on_failure=OnFailure.WARN),
         "dbt build",
-        step("dbt docs generate --target nope", kind=StepKind.DOCS, blocking=False),
+        step("dbt docs generate --target nope", kind=StepKind.DOCS, on_failure=OnFailure.WARN),
     )
 
     outcome = runner.run(plan, recording)
 
-    assert outcome == Outcome(ending=Ending.SUCCESS)
+    assert outcome == Outcome(ending=Ending.SUCCESS, has_warnings=True)
     assert recording.endings()[2:] == [Ending.ERROR, Ending.SUCCESS, Ending.ERROR]
     assert "Runtime Error in source events" in recording.end(3).message
 
@@ -416,7 +416,7 @@ def test_a_step_has_a_limit_of_its_own(shop, plan_of: PlanOf, recording) -> None
 def test_a_step_that_blocks_nothing_may_run_out_of_its_time(
     shop, plan_of: PlanOf, recording
 ) -> None:
-    slow = step("dbt parse", blocking=False, timeout_seconds=1)
+    slow = step("dbt parse", on_failure=OnFailure.WARN, timeout_seconds=1)
     shop.commit({"models/orders.sql": "select 1{% for a in range(99999999) %}{% endfor %}"})
 
     outcome = runner.run(plan_of(shop, slow, "dbt deps"), recording)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobsvc.engine.plan import StepKind
+from jobsvc.engine.plan import OnFailure, StepKind
 from jobsvc.runs.models import Run
 from jobsvc.runs.record import RunRecorder
 from jobsvc.runs.steps import close_steps, steps_of, write_steps
@@ -63,7 +63,9 @@ def test_steps_are_numbered_from_one_without_a_gap() -> None:
 def test_the_ticked_freshness_and_docs_do_not_end_a_run() -> None:
     run = run_of(run_generate_sources=True, generate_docs=True)
 
-    assert [step.kind for step in steps_of(run, "Postgres") if not step.blocking] == [
+    steps = steps_of(run, "Postgres")
+
+    assert [step.kind for step in steps if step.on_failure is OnFailure.WARN] == [
         StepKind.FRESHNESS,
         StepKind.DOCS,
     ]
@@ -72,7 +74,7 @@ def test_the_ticked_freshness_and_docs_do_not_end_a_run() -> None:
 def test_the_same_commands_as_steps_of_the_job_do_end_it() -> None:
     run = run_of(execute_steps=["dbt source freshness", "dbt docs generate"])
 
-    assert all(step.blocking for step in steps_of(run, "Postgres"))
+    assert all(step.on_failure is OnFailure.STOP for step in steps_of(run, "Postgres"))
 
 
 def test_every_step_is_written_down_before_the_first_begins() -> None:

@@ -20,11 +20,11 @@ from jobsvc.engine.dbt_options import COMMANDS
 from jobsvc.engine.plan import StatePlan
 from jobsvc.engine.workspace import Workspace
 
-MANIFEST = "manifest.json"
+MANIFEST, RUN_RESULTS = "manifest.json", "run_results.json"
 
 # ``state:`` needs the first, ``result:`` the second, ``source_status:`` the third; the fourth is
 # for projects with semantic models.
-FILES = (MANIFEST, "run_results.json", "sources.json", "semantic_manifest.json")
+FILES = (MANIFEST, RUN_RESULTS, "sources.json", "semantic_manifest.json")
 
 HEAD_BYTES = 1024**2  # of a manifest: dbt writes its metadata first
 OLDEST, NEWEST = 4, 12  # versions of the manifest's schema that dbt 1.8 to 1.12 can read

@@ -6,6 +6,8 @@ stopped gets every character once, however many processes write and read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import models
@@ -48,24 +50,24 @@ def tail(step: RunStep, stream: Stream, after: int) -> tuple[str, int]:
     return text[:TAIL_LIMIT], after + min(len(text), TAIL_LIMIT)
 
 
-def store(step: RunStep) -> dict[str, str]:
-    """Put both logs of a finished step into storage.
+def texts(step: RunStep) -> dict[Stream, str]:
+    """Both logs of a step that runs, as far as they are written."""
+    return {stream: _whole(step, stream) for stream in Stream}
+
+
+def store(step: RunStep, texts: Mapping[Stream, str]) -> dict[str, str]:
+    """Put the logs of a finished step into storage. Needs no database.
 
     Returns:
         Columns of the step to set; the chunks may be dropped in the same transaction.
     """
-    names: dict[str, str] = {}
-    for stream, column in ((Stream.CONSOLE, "console_log"), (Stream.DEBUG, "debug_log")):
-        text = "".join(
-            LogChunk.objects.filter(step=step, stream=stream)
-            .order_by("offset")
-            .values_list("text", flat=True)
+    return {
+        f"{stream}_log": storages["artifacts"].save(
+            f"runs/{step.run_id}/steps/{step.index}/{stream}.log", ContentFile(text.encode())
         )
-        if text:
-            names[column] = storages["artifacts"].save(
-                f"runs/{step.run_id}/steps/{step.index}/{stream}.log", ContentFile(text.encode())
-            )
-    return names
+        for stream, text in texts.items()
+        if text
+    }
 
 
 def _stored_name(step: RunStep, stream: Stream) -> str:

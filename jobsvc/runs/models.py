@@ -84,10 +84,6 @@ class RunQuerySet(models.QuerySet["Run"]):
             .order_by("pk")
         )
 
-    def lapsed(self) -> RunQuerySet:
-        """Active runs whose worker has not been heard of for a whole lease."""
-        return self.active().filter(Q(lease_until__lte=Now()) | Q(lease_until=None))
-
     def claim(self, run_id: int, *, worker: str) -> Run | None:
         """Make one queued run this worker's own, or return None.
 

@@ -115,7 +115,7 @@ class RunRecorder:
         for collected in end.artifacts:
             files.append(artifacts.put(step, collected))
             self._beat()
-        columns = self._persist(lambda: logs.store(step))
+        columns = logs.store(step, self._persist(lambda: logs.texts(step)))
 
         def write() -> None:
             self._fence(**_seen_in(step, files))

@@ -115,14 +115,43 @@ def _check_deferral(job: Job) -> None:
 
 
 def _set_schedule(job: Job) -> None:
-    job.next_run_at = None
+    """Set when ``job`` is due next: from now on, or as it was where nothing about that changed.
+
+    A moment that has just come, and that no tick has seen yet, is not lost by a save.
+    """
+    dates = job.extended.schedule
+    if dates.active_from and dates.active_until and dates.active_until < dates.active_from:
+        raise ValidationError(
+            {"extensions": "schedule.active_until is before active_from. Give a later time."}
+        )
     if job.cron:
         try:
             schedule.check(job.cron, job.timezone)
         except schedule.BadSchedule as bad:
             raise ValidationError({"schedule": str(bad)}) from bad
-    if job.cron and job.triggers_schedule:
-        job.next_run_at = schedule.next_time(job.cron, after=now(), timezone=job.timezone)
+    before = (
+        Job.objects.select_for_update(no_key=True).filter(pk=job.pk).first() if job.pk else None
+    )
+    if before is not None:
+        job.missed_at = before.missed_at
+    if (
+        before is not None
+        and before.next_run_at is not None
+        and not before.deactivated
+        and _due_by(before) == _due_by(job)
+    ):
+        job.next_run_at = before.next_run_at  # the tick may have moved it since ``job`` was read
+    else:
+        job.next_run_at = next(schedule.of_job(job, after=now()), None)
+
+
+def _due_by(job: Job) -> tuple[object, ...]:
+    """All that decides when ``job`` is due. Not read but compared: what is stored may be old."""
+    dates = job.extensions.get("schedule") or {}
+    return (
+        *(job.cron, job.timezone, job.triggers_schedule),
+        *(dates.get("active_from"), dates.get("active_until"), job.extensions.get("pause")),
+    )
 
 
 def _set_active(job: Job) -> None:

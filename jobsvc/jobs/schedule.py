@@ -1,17 +1,43 @@
-"""Cron: when a job runs next, and in words. The only reader of cron expressions."""
+"""Cron: when a job runs next, and in words. The only reader of cron expressions.
+
+cronsim matches the fields on a wall clock that knows no zone; what a zone's clock changes make
+of that is decided here, because cronsim's own answer is wrong where clocks move by half an hour
+(it skips 01:30's second time on Lord Howe) and for a minute step in a fixed hour.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo, available_timezones
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import takewhile
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from jobsvc.jobs.models import Job
+
 FIELDS = 5  # minute, hour, day of month, month, day of week
+SECOND = timedelta(seconds=1)
+LAST_DAY = re.compile(r"(?:^|,)L(?:$|,)")  # the L of the dialect: a day of the month by itself
 
 
 class BadSchedule(ValueError):
     """A cron expression or a time zone that cannot be used; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The stretch of time in which a schedule names moments; both ends are part of it."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+ALWAYS = Window()
 
 
 def check(cron: str, timezone: str = "UTC") -> None:
@@ -20,7 +46,7 @@ def check(cron: str, timezone: str = "UTC") -> None:
     Raises:
         BadSchedule: not five fields, a field out of range, no such date, no such zone.
     """
-    if timezone not in available_timezones():
+    if timezone not in _zones():
         raise BadSchedule(
             f"{timezone!r} is not a time zone. Use an IANA name such as Europe/Berlin or UTC."
         )
@@ -31,9 +57,11 @@ def next_time(cron: str, *, after: datetime, timezone: str = "UTC") -> datetime:
     """The first moment strictly after ``after`` that ``cron`` names, in UTC.
 
     Five fields, read as crontab(5) and dbt Cloud read them: when both day fields are
-    restricted either may match, and ``L`` is the month's last day. A time of day that a
-    clock change skips comes right after the change; one that it repeats comes once;
-    ``0 * * * *`` comes every real hour.
+    restricted either may match, and ``L`` is the month's last day. Where the hour is fixed, a
+    time of day that a clock change skips comes right after the change, and one that it repeats
+    comes once, the first time. Where the hour field has ``*`` or a step, every moment counts
+    whose wall clock reads so: ``0 * * * *`` comes in both hours of a repeated one, and not in
+    one that is skipped.
 
     Args:
         after: timezone-aware.
@@ -44,22 +72,72 @@ def next_time(cron: str, *, after: datetime, timezone: str = "UTC") -> datetime:
 
     Source: man 5 crontab (Debian); docs.getdbt.com, "Deploy jobs", Cron schedule.
     """
-    if len(cron.split()) != FIELDS:
-        raise BadSchedule(
-            f"{cron!r} is not a cron expression. It has five fields: minute, hour, day of month, "
-            "month, day of week."
-        )
+    _check_dialect(cron)
     try:
-        return next(CronSim(cron, after.astimezone(ZoneInfo(timezone)))).astimezone(UTC)
+        zone = ZoneInfo(timezone)
+        found = _next(cron, after.astimezone(UTC), zone)
     except CronSimError as error:
         raise BadSchedule(
             f"{cron!r} is not a cron expression: {error}. Correct the field, for example "
             "'0 6 * * 1-5'."
         ) from error
-    except StopIteration:
+    except (StopIteration, OverflowError):
         raise BadSchedule(
             f"{cron!r} names a date that never comes. Choose a day that the month has."
         ) from None
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise BadSchedule(f"This machine knows no time zone {timezone!r}.") from error
+    return found
+
+
+def times(
+    cron: str, *, after: datetime, timezone: str = "UTC", window: Window = ALWAYS
+) -> Iterator[datetime]:
+    """Every moment that ``cron`` names strictly after ``after`` and inside ``window``, in order.
+
+    Raises:
+        BadSchedule: as ``next_time``, when the first is asked for.
+    """
+    if window.start is not None and after < window.start:
+        after = window.start - SECOND / 1000
+    while True:
+        after = next_time(cron, after=after, timezone=timezone)
+        if window.end is not None and after > window.end:
+            return
+        yield after
+
+
+def of_job(job: Job, *, after: datetime) -> Iterator[datetime]:
+    """Every moment strictly after ``after`` at which ``job`` is due by its schedule, in order.
+
+    Its cron, on the clock of its zone, between its ``active_from`` and ``active_until`` and
+    not before the end of its pause; none where it does not run by a schedule.
+
+    Raises:
+        BadSchedule: as ``next_time``, when the first is asked for.
+    """
+    dates, pause = job.extended.schedule, job.extended.pause
+    if not (job.cron and job.triggers_schedule) or (pause and pause.until is None):
+        return
+    starts = [start for start in (dates.active_from, pause and pause.until) if start]
+    window = Window(start=max(starts, default=None), end=dates.active_until)
+    yield from times(job.cron, after=after, timezone=job.timezone, window=window)
+
+
+def newest_of_job(job: Job, *, since: datetime, until: datetime, number: int) -> list[datetime]:
+    """The newest ``number`` moments of ``of_job`` from ``since`` to ``until``, oldest first.
+
+    A service that was down for a month does not count a month of minutes: it looks back from
+    ``until``, further and further, until it has enough.
+    """
+    span = timedelta(minutes=1)
+    while True:
+        start = max(since, until - span)
+        moments = of_job(job, after=start - SECOND)
+        found = deque(takewhile(lambda moment: moment <= until, moments), maxlen=number)
+        if len(found) == number or start == since:
+            return [moment for moment in found if moment >= since]
+        span *= 4
 
 
 def in_words(cron: str, timezone: str = "UTC") -> str:
@@ -67,3 +145,85 @@ def in_words(cron: str, timezone: str = "UTC") -> str:
     if not cron:
         return ""
     return f"{CronSim(cron, datetime.now(UTC)).explain()} {timezone}"
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _check_dialect(cron: str) -> None:
+    """Refuse what cronsim reads and dbt Cloud does not: six fields, ``5L``, ``LW``, ``L/2``."""
+    fields = cron.split()
+    if len(fields) != FIELDS:
+        raise BadSchedule(
+            f"{cron!r} is not a cron expression. It has five fields: minute, hour, day of month, "
+            "month, day of week."
+        )
+    day, weekday = fields[2].upper(), fields[4].upper()
+    if ("L" in day and "L" in LAST_DAY.sub("", day)) or "L" in weekday:
+        raise BadSchedule(
+            f"{cron!r} is not a cron expression: L stands alone, as the day of the month, for the "
+            "month's last day. Write for example '0 6 L * *'."
+        )
+
+
+# --- Clock changes -------------------------------------------------------------------------
+#
+# A wall time is a datetime without a zone: what the clock on the zone's wall reads.
+
+
+def _next(cron: str, after: datetime, zone: ZoneInfo) -> datetime:
+    """The rules of ``next_time``; StopIteration where there is no such moment."""
+    local = after.astimezone(zone)
+    wall = local.replace(tzinfo=None, fold=0)
+    hour = cron.split()[1]
+    if "*" not in hour and "/" not in hour:
+        once = (_once(time, zone) for time in CronSim(cron, wall))
+        return next(moment for moment in once if moment > after)
+
+    def first(wall: datetime, after: datetime) -> datetime:
+        read = (moment for time in CronSim(cron, wall) for moment in _readings(time, zone))
+        return next(moment for moment in read if moment > after)
+
+    found = first(wall, after)
+    readings = _readings(wall, zone)
+    if len(readings) > 1 and local.fold == 0:
+        # The clock will be set back to before ``wall``: what it then reads again may come first.
+        change = _change(zone, *readings)
+        if found >= change:
+            again = change.astimezone(zone).replace(tzinfo=None, fold=0)
+            return first(again - SECOND, change - SECOND)
+    return found
+
+
+def _once(wall: datetime, zone: ZoneInfo) -> datetime:
+    """The one moment that ``wall`` stands for: its first, or the change that skips it."""
+    readings = _readings(wall, zone)
+    if readings:
+        return readings[0]
+    # In a gap, fold 1 counts from the offset after it and fold 0 from the one before: PEP 495.
+    return _change(zone, _read(wall, zone, fold=1), _read(wall, zone, fold=0))
+
+
+def _readings(wall: datetime, zone: ZoneInfo) -> list[datetime]:
+    """The moments at which the clock reads ``wall``, in order: none, one, or two."""
+    moments = {_read(wall, zone, fold=0), _read(wall, zone, fold=1)}
+    shown = [moment for moment in moments if moment.astimezone(zone).replace(tzinfo=None) == wall]
+    return sorted(shown)
+
+
+def _read(wall: datetime, zone: ZoneInfo, *, fold: int) -> datetime:
+    return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
+    """The first second after ``low`` at which the zone's offset is the one it has at ``high``."""
+    offset = high.astimezone(zone).utcoffset()
+    while high - low > SECOND:
+        middle = low + timedelta(seconds=(high - low) // SECOND // 2)
+        if middle.astimezone(zone).utcoffset() == offset:
+            high = middle
+        else:
+            low = middle
+    return high

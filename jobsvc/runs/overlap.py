@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobsvc.jobs.extensions import OnOverlap
+from jobsvc.jobs.extensions import Misfire, OnOverlap
 from jobsvc.jobs.models import Job, JobType
 from jobsvc.runs.cancel import cancel_run
 from jobsvc.runs.models import LostRace, Run, RunQuerySet
@@ -64,6 +64,8 @@ def _collapse(run: Run) -> None:
     category = run.trigger.cause_category
     if category == CauseCategory.MERGE and run.job.job_type != JobType.MERGE:
         return
+    if category == CauseCategory.SCHEDULED and run.job.extended.schedule.misfire == Misfire.ALL:
+        return  # each moment counts, so the runs that make up for several are all wanted
     if category in {CauseCategory.SCHEDULED, CauseCategory.MERGE}:
         _replace_queued(run, _rivals(run).filter(trigger__cause_category=category))
 

@@ -24,6 +24,11 @@ def due_job(**settings: Any) -> Job:
     return JobFactory(scheduled=True, **{"next_run_at": TWO, **settings})
 
 
+def _at_three(job: Job) -> Job:
+    job.cron = "0 3 * * *"
+    return job
+
+
 def test_a_due_job_starts() -> None:
     job = due_job()
 
@@ -99,7 +104,7 @@ def test_the_longest_overdue_starts_first() -> None:
         delete_job,
         lambda job: Job.objects.filter(pk=job.pk).update(triggers_schedule=False),
         lambda job: Job.objects.filter(pk=job.pk).update(deactivated=True),
-        lambda job: define_job(job, completion=None),
+        lambda job: define_job(_at_three(job), completion=None),
     ],
     ids=["deleted", "switched off", "deactivated", "defined anew"],
 )

@@ -29,6 +29,9 @@ class Account(models.Model):
     run_slots = models.PositiveIntegerField(
         default=5, help_text="How many runs may be active at once; pull-request runs take none."
     )
+    default_dbt_version = models.CharField(
+        max_length=60, default="latest", help_text="For environments that name none."
+    )
     state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -220,7 +220,9 @@ class Environment(Kept):
         max_length=20, choices=EnvironmentType, default=EnvironmentType.DEPLOYMENT
     )
     deployment_type = models.CharField(max_length=20, choices=DeploymentType, null=True, blank=True)
-    dbt_version = models.CharField(max_length=60, default="latest")
+    dbt_version = models.CharField(
+        max_length=60, blank=True, default="", help_text="Empty for the account's."
+    )
     raw_dbt_version = models.CharField(max_length=60, null=True, blank=True)
     use_custom_branch = models.BooleanField(default=False)
     custom_branch = models.CharField(max_length=255, null=True, blank=True)
@@ -286,6 +288,11 @@ class Environment(Kept):
     @property
     def account(self) -> Account:
         return self.project.account
+
+    @property
+    def effective_dbt_version(self) -> str:
+        """The version that jobs here ask for which name none of their own."""
+        return self.dbt_version or self.account.default_dbt_version
 
     @property
     def branch(self) -> str:

@@ -20,12 +20,13 @@ from environments.models import (
     VariableQuerySet,
     VariableScope,
 )
-from jobsvc.engine.names import check_variable_name
+from jobsvc.engine.names import check_schema, check_variable_name, is_secret_name
 from jobsvc.statuses import State
 
 MASK = "**********"
 LONGEST_VALUE = 64 * 1024  # bytes; Linux gives one variable of a process 128 KiB
 PREFIX = "DBT_"
+TARGET_SCHEMA = "DBT_TARGET_SCHEMA"  # where it has a value, the run's warehouse schema
 
 
 def resolve(environment: Environment, *, job_definition_id: int) -> dict[str, str]:
@@ -124,10 +125,35 @@ def change_value(row: EnvironmentVariable, value: object) -> EnvironmentVariable
         if row.pk is None:
             raise ValidationError({"raw_value": "This is the mask of a secret. Give its value."})
         return row
+    _check_value(row.name, text)
     row.secrets = {"value": text}
     row.full_clean()
     row.save()
     return row
+
+
+def checked(values: Mapping[str, object]) -> dict[str, str]:
+    """Variables for one run, as they will be given to it: name to text.
+
+    Raises:
+        ValidationError: keyed by the name that cannot be used.
+    """
+    texts = {}
+    for name, value in values.items():
+        try:
+            _check_name(name)
+            texts[name] = _text(value)
+            if is_secret_name(name) and texts[name] == MASK:
+                raise ValidationError("This is the mask of a secret. Give its value.")
+            _check_value(name, texts[name])
+        except ValidationError as refused:
+            raise ValidationError({name: refused.messages}) from refused
+    return texts
+
+
+def masked(values: Mapping[str, str]) -> dict[str, str]:
+    """``values`` as anybody may see them."""
+    return {name: MASK if is_secret_name(name) else value for name, value in values.items()}
 
 
 def delete_value(row: EnvironmentVariable) -> None:
@@ -234,6 +260,15 @@ def _check_name(name: str, *, field: str = "name") -> None:
         raise ValidationError(
             {field: f"The name of an environment variable begins with {PREFIX}, not {name!r}."}
         )
+
+
+def _check_value(name: str, text: str) -> None:
+    if name != TARGET_SCHEMA:
+        return
+    try:
+        check_schema(text)
+    except ValueError as refused:
+        raise ValidationError({"raw_value": str(refused)}) from refused
 
 
 def _text(value: object) -> str:

@@ -237,7 +237,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2  # bytes of a request's body
 
 WORKSPACES_DIR = env.path("JOBSVC_WORKSPACES_DIR", DATA_DIR / "workspaces")
 WAREHOUSES_DIR = env.path("JOBSVC_WAREHOUSES_DIR", DATA_DIR / "warehouses")  # DuckDB files
-TOOLCHAINS_DIR = env.path("JOBSVC_TOOLCHAINS_DIR", BASE_DIR / ".toolchains")
+TOOLCHAINS_DIR = env.path("JOBSVC_TOOLCHAINS_DIR", BASE_DIR / ".toolchains").resolve()
+CONSTRAINTS_DIR = BASE_DIR / "constraints"  # dbt-*.txt: the versions that runs may have made
 LEASE_SECONDS = 30  # without a heartbeat for this long, a run is taken from its worker
 HEARTBEAT_SECONDS = 10
 RUN_MAX_SECONDS = env.int("JOBSVC_RUN_MAX_SECONDS", 24 * 3600)

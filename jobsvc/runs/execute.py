@@ -8,14 +8,19 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 
 from jobsvc.engine.errors import CommandRejected, RunFailure
-from jobsvc.engine.ports import Ending, LeaseLost, Outcome
+from jobsvc.engine.ports import SKIPPED, Ending, LeaseLost, Outcome
 from jobsvc.engine.supervise import supervise
+from jobsvc.engine.toolchain_build import Stopped
+from jobsvc.runs import toolchains
+from jobsvc.runs.defer import Skip, state_for
 from jobsvc.runs.models import LostRace, Run
 from jobsvc.runs.plan import connection_of, plan_run
 from jobsvc.runs.record import RunRecorder, persist
@@ -72,6 +77,8 @@ def finish(run: Run, outcome: Outcome) -> None:
     if outcome.ending in {Ending.SUCCESS, Ending.ERROR}:
         reason = ""
     with transaction.atomic():
+        if outcome.ending == Ending.SUCCESS and run.status == RunStatus.STARTING:
+            run.move_to(RunStatus.RUNNING, started_at=Now())  # it had nothing to do
         run.move_to(FINAL[outcome.ending], message=message, cancel_reason=reason)
         close_steps(run)
 
@@ -79,14 +86,22 @@ def finish(run: Run, outcome: Outcome) -> None:
 def _carry_out(run: Run) -> Outcome:
     steps = steps_of(run, connection_of(run).name)
     write_steps(run, steps)
+    recorder = RunRecorder(run)
+    try:
+        dbt = toolchains.ready(run, connection_of(run), should_stop=recorder.should_stop)
+    except Stopped:
+        return Outcome(ending=Ending.STOPPED)
+    Run.objects.filter(pk=run.pk, token=run.token).update(dbt_version=dbt.version)
     with _user_id() as uid:
-        plan = plan_run(run, steps, uid=uid)
-        Run.objects.filter(pk=run.pk, token=run.token).update(dbt_version=plan.toolchain.version)
+        plan = plan_run(run, steps, toolchain=dbt, uid=uid)
         Path(settings.WORKSPACES_DIR).mkdir(parents=True, exist_ok=True, mode=0o711)
-        recorder = RunRecorder(run)
-        outcome = supervise(plan, recorder)
-        recorder.flush()  # what a supervisor that was lost had still said
-        return outcome
+        try:
+            with state_for(run, dbt.version) as state:
+                outcome = supervise(replace(plan, state=state), recorder)
+                recorder.flush()  # what a supervisor that was lost had still said
+                return outcome
+        except Skip as skip:
+            return Outcome(ending=Ending.SUCCESS, message=str(skip), detail=SKIPPED)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ never stored.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from django.conf import settings
 from environments import adapters
 from environments.define import check_not_our_own_database
 from environments.models import Connection, Credentials, Repository
-from environments.variables import resolve
+from environments.variables import TARGET_SCHEMA, resolve
 from jobsvc.engine.errors import RunFailure
 from jobsvc.engine.names import is_secret_name
 from jobsvc.engine.plan import (
@@ -26,18 +26,12 @@ from jobsvc.engine.plan import (
     StepPlan,
     ToolchainPlan,
 )
-from jobsvc.engine.toolchain import ExecutableToolchain
-from jobsvc.runs.models import Run
+from jobsvc.runs.models import Run, RunTrigger
 from jobsvc.statuses import CauseCategory
 
 WEB_PORTS = (22, 80, 443)  # what `dbt deps` and most warehouses need
 STATED_IN_ARTIFACTS = "DBT_ENV_CUSTOM_ENV_"  # dbt copies these into metadata.env of its files
 
-# dbt Cloud's words for why a run exists; there is none for a completion or a merge.
-REASON_CATEGORIES = {
-    CauseCategory.SCHEDULED: "scheduled",
-    CauseCategory.CI: "github_pull_request",
-}
 TYPES = {"production": "prod", "staging": "staging", None: ""}
 
 
@@ -73,10 +67,13 @@ def connection_of(run: Run) -> Connection:
     return connection
 
 
-def plan_run(run: Run, steps: Sequence[StepPlan], *, uid: int | None = None) -> RunPlan:
+def plan_run(
+    run: Run, steps: Sequence[StepPlan], *, toolchain: ToolchainPlan, uid: int | None = None
+) -> RunPlan:
     """All that the engine needs to carry ``run`` out, by what is true now.
 
     Args:
+        toolchain: the dbt it gets (``jobsvc.runs.toolchains.ready``).
         uid: the user id its children get, where this worker gives them one.
 
     Raises:
@@ -84,8 +81,9 @@ def plan_run(run: Run, steps: Sequence[StepPlan], *, uid: int | None = None) -> 
     """
     connection = connection_of(run)
     variables = resolve(run.environment, job_definition_id=run.job_id)
+    variables |= run.trigger.variables_override
     try:
-        profile = _profile(run, connection)
+        profile = _profile(run, connection, variables)
     except ValueError as refused:
         raise WarehouseRefused(
             connection=connection.name, reason=str(refused).rstrip(".")
@@ -99,7 +97,7 @@ def plan_run(run: Run, steps: Sequence[StepPlan], *, uid: int | None = None) -> 
         workspaces=str(settings.WORKSPACES_DIR),
         checkout=checkout,
         profile=profile,
-        toolchain=_toolchain(run, connection),
+        toolchain=toolchain,
         sandbox=_sandbox(run, connection, profile, uid),
         steps=tuple(steps),
         environment=variables | automatic_variables(run),
@@ -133,9 +131,7 @@ def automatic_variables(run: Run) -> dict[str, str]:
         "DBT_CLOUD_JOB_ID": str(run.job_id),
         "DBT_CLOUD_RUN_ID": str(run.pk),
         "DBT_CLOUD_RUN_REASON": trigger.cause,
-        "DBT_CLOUD_RUN_REASON_CATEGORY": REASON_CATEGORIES.get(
-            CauseCategory(trigger.cause_category), "other"
-        ),
+        "DBT_CLOUD_RUN_REASON_CATEGORY": _reason_category(trigger),
     }
     stamped = {f"{STATED_IN_ARTIFACTS}{name}": value for name, value in about.items()}
     kind = TYPES[environment.deployment_type]
@@ -153,14 +149,18 @@ def automatic_variables(run: Run) -> dict[str, str]:
     )
 
 
-def toolchain() -> ExecutableToolchain:
-    """The dbt environments installed on this machine."""
-    return ExecutableToolchain(
-        {
-            executable.parent.parent.name: str(executable)
-            for executable in sorted(Path(settings.TOOLCHAINS_DIR).glob("*/bin/dbt"))
-        }
-    )
+def _reason_category(trigger: RunTrigger) -> str:
+    """dbt Cloud's word for why a run exists; it has none for a completion or a merge."""
+    if trigger.cause_category == CauseCategory.SCHEDULED:
+        return "scheduled"
+    if trigger.gitlab_merge_request_id:
+        return "gitlab_merge_request"
+    if trigger.azure_pull_request_id:
+        return "azure_pull_request"
+    if trigger.non_native_pull_request_id:
+        return "other"
+    by_pull_request = trigger.github_pull_request_id or trigger.cause_category == CauseCategory.CI
+    return "github_pull_request" if by_pull_request else "other"
 
 
 def _checkout(run: Run) -> CheckoutPlan:
@@ -182,7 +182,7 @@ def _checkout(run: Run) -> CheckoutPlan:
     )
 
 
-def _profile(run: Run, connection: Connection) -> ProfilePlan:
+def _profile(run: Run, connection: Connection, variables: Mapping[str, str]) -> ProfilePlan:
     environment, configuration = run.environment, run.configuration
     credentials: Credentials | None = environment.credentials
     if credentials is None and connection.adapter != "duckdb":
@@ -202,6 +202,7 @@ def _profile(run: Run, connection: Connection) -> ProfilePlan:
         credentials.config if credentials else {},
         credentials.secrets if credentials else {},
         schema=configuration["schema_override"]
+        or variables.get(TARGET_SCHEMA)
         or (credentials.default_schema if credentials else "")
         or "main",
         threads=configuration["threads"],
@@ -229,13 +230,6 @@ def duckdb_path(account_id: int, name: str) -> str:
     """
     adapters.check_duckdb_path(name)
     return name if name == ":memory:" else str(warehouse_directory(account_id) / name)
-
-
-def _toolchain(run: Run, connection: Connection) -> ToolchainPlan:
-    version = run.configuration["dbt_version"] or run.environment.dbt_version
-    return toolchain().resolve(
-        version, [adapters.profile_type(connection.adapter_version, connection.config)]
-    )
 
 
 def _sandbox(

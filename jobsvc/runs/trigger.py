@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.models import Token, User
+from environments.variables import checked
 from jobsvc.jobs.define import reactivate_job
 from jobsvc.jobs.models import Job, validate_steps
 from jobsvc.runs import queue
@@ -52,6 +54,7 @@ class Trigger:
     generate_docs_override: bool | None = None
     timeout_seconds_override: int | None = None
     steps_override: list[str] | None = None
+    variables_override: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     @property
     def pull_request_id(self) -> int | None:
@@ -80,6 +83,7 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
     if job.deactivated and trigger.cause_category in AUTOMATIC:
         raise ValidationError("This job is deactivated. Run it once, or save its settings.")
     configuration = configuration_of(job, trigger)
+    variables = variables_of(trigger)
     try:
         with transaction.atomic():
             if locks_job(job):
@@ -102,7 +106,8 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
                 for field in fields(trigger)
                 if field.name not in OF_THE_RUN
             }
-            RunTrigger.objects.create(run=run, **given | {"cause": trigger.cause[:CAUSE_LENGTH]})
+            given |= {"cause": trigger.cause[:CAUSE_LENGTH], "variables_override": variables}
+            RunTrigger.objects.create(run=run, **given)
             RunTransition.objects.create(run=run, to_status=run.status)
             settle_overlap(run)
             queue.execute(run.pk)
@@ -114,12 +119,39 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
     return run
 
 
+def variables_of(trigger: Trigger) -> dict[str, str]:
+    """Variables of this run alone, as text.
+
+    Raises:
+        ValidationError: a name or a value is not allowed.
+    """
+    try:
+        return checked(trigger.variables_override)
+    except ValidationError as refused:
+        said = [
+            f"variables.{name}: {message}"
+            for name, messages in refused.message_dict.items()
+            for message in messages
+        ]
+        raise ValidationError({"extensions": said}) from refused
+
+
 def chain_depth(trigger: Trigger) -> int:
     """How many runs in a row led to this one, each started by the one before it having ended."""
     if trigger.caused_by_run is None:
         return 0
     by_its_end = trigger.cause_category == CauseCategory.JOB_COMPLETION
     return trigger.caused_by_run.chain_depth + int(by_its_end)
+
+
+def schema_of_pull_request(job: Job, trigger: Trigger) -> str | None:
+    """Where a CI job builds a pull request: apart from all else. None for any other run.
+
+    Source: docs.getdbt.com, "Continuous integration jobs": ``dbt_cloud_pr_<job>_<number>``.
+    """
+    if not job.is_ci or trigger.pull_request_id is None:
+        return None
+    return f"dbt_cloud_pr_{job.pk}_{trigger.pull_request_id}"
 
 
 def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
@@ -152,8 +184,10 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
         "generate_docs": pick(trigger.generate_docs_override, job.generate_docs),
         "run_generate_sources": job.run_generate_sources,
         "dbt_version": pick(trigger.dbt_version_override, job.dbt_version),
-        "schema_override": trigger.schema_override,
+        "schema_override": pick(trigger.schema_override, schema_of_pull_request(job, trigger)),
         "git_branch": trigger.git_branch,
         "git_sha": trigger.git_sha,
+        "deferring_job_definition_id": job.deferring_job_id,
+        "deferring_environment_id": job.deferring_environment_id,
         "extensions": job.extensions,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import pytest
 
 from environments.models import Environment
 from environments.variables import set_value
-from jobsvc.engine.errors import RunFailure, VersionUnavailable
-from jobsvc.engine.plan import RunPlan
+from jobsvc.engine.errors import RunFailure
+from jobsvc.engine.plan import RunPlan, ToolchainPlan
 from jobsvc.runs import plan as planning
 from jobsvc.runs.models import Run
 from jobsvc.runs.plan import automatic_variables, connection_of, plan_run
@@ -32,28 +31,14 @@ from tests.runs.conftest import BY_API
 
 pytestmark = pytest.mark.django_db
 
+DBT = ToolchainPlan(version="1.11.16", executable="/toolchains/dbt-1.11/bin/dbt")
 PASSWORD, GIT_TOKEN, SECRET = "correct-horse", "ghp_battery", "staple-1234"
 
 
 @pytest.fixture(autouse=True)
-def installed(settings: Any, tmp_path: Path) -> Callable[..., Path]:
-    """One dbt, 1.11.16 for DuckDB and PostgreSQL; call it to install another."""
-    settings.TOOLCHAINS_DIR = tmp_path / "toolchains"
+def directories(settings: Any, tmp_path: Path) -> None:
     settings.WORKSPACES_DIR = tmp_path / "workspaces"
     settings.WAREHOUSES_DIR = tmp_path / "warehouses"
-
-    def install(version: str, adapters: Sequence[str]) -> Path:
-        root = tmp_path / "toolchains" / f"dbt-{version}"
-        for name in ("core", *adapters):
-            (root / f"lib/python3.11/site-packages/dbt_{name}-{version}.dist-info").mkdir(
-                parents=True
-            )
-        (root / "bin").mkdir()
-        (root / "bin" / "dbt").write_text("#!/bin/sh\n")
-        return root
-
-    install("1.11.16", ["duckdb", "postgres"])
-    return install
 
 
 @pytest.fixture
@@ -86,7 +71,7 @@ def run_in(environment: Environment, **overrides: Any) -> Run:
 
 
 def planned(run: Run) -> RunPlan:
-    return plan_run(run, steps_of(run, connection_of(run).name))
+    return plan_run(run, steps_of(run, connection_of(run).name), toolchain=DBT)
 
 
 # --- Secrets --------------------------------------------------------------------------------
@@ -165,6 +150,35 @@ def test_an_overridden_schema_and_target_win(warehouse: Environment) -> None:
     ).profile
 
     assert (profile.output["schema"], profile.target_name) == ("dbt_ana", "ci")
+
+
+@pytest.mark.parametrize("scope", ["project", "environment", "job", "run"])
+def test_a_variable_at_any_scope_names_the_schema(warehouse: Environment, scope: str) -> None:
+    job = JobFactory(environment=warehouse)
+    if scope != "run":
+        set_value(
+            warehouse.project,
+            "DBT_TARGET_SCHEMA",
+            "elsewhere",
+            environment=warehouse if scope == "environment" else None,
+            job_definition_id=job.pk if scope == "job" else None,
+        )
+    given = {"DBT_TARGET_SCHEMA": "elsewhere"} if scope == "run" else {}
+    one, other = (
+        trigger_run(job, replace(BY_API, variables_override=values)) for values in (given, {})
+    )
+
+    assert planned(one).profile.output["schema"] == "elsewhere"
+    later = planned(other).profile.output["schema"]
+    assert later == ("analytics" if scope == "run" else "elsewhere")
+
+
+def test_the_triggers_schema_wins_over_the_variable(warehouse: Environment) -> None:
+    run = run_in(
+        warehouse, schema_override="ana", variables_override={"DBT_TARGET_SCHEMA": "elsewhere"}
+    )
+
+    assert planned(run).profile.output["schema"] == "ana"
 
 
 def test_extended_attributes_win_over_the_connection(warehouse: Environment) -> None:
@@ -342,24 +356,7 @@ def test_a_warehouse_that_is_our_own_server(
     assert "the server that holds this service's own data" in sentence(run_in(warehouse))
 
 
-def test_a_version_that_is_not_installed(warehouse: Environment) -> None:
-    run = run_in(warehouse, dbt_version_override="1.9.0")
-
-    with pytest.raises(VersionUnavailable, match=r"dbt 1\.9\.0 with postgres is not installed"):
-        planned(run)
-
-
-# --- Versions, code, limits ------------------------------------------------------------------
-
-
-def test_the_jobs_version_wins_over_the_environments(
-    warehouse: Environment, installed: Callable[..., Path]
-) -> None:
-    installed("1.10.2", ["postgres"])
-    warehouse.dbt_version = "1.11.16"
-
-    assert planned(run_in(warehouse)).toolchain.version == "1.11.16"
-    assert planned(run_in(warehouse, dbt_version_override="1.10.2")).toolchain.version == "1.10.2"
+# --- Code, limits ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -432,6 +429,21 @@ def test_the_strongest_scope_wins(warehouse: Environment) -> None:
     }
 
 
+def test_a_runs_own_variables_win_and_are_for_it_alone(warehouse: Environment) -> None:
+    job = JobFactory(environment=warehouse)
+    set_value(warehouse.project, "DBT_A", "job", job_definition_id=job.pk)
+    one = trigger_run(
+        job,
+        replace(BY_API, variables_override={"DBT_A": 7, "DBT_ENV_SECRET_B": SECRET}),
+    )
+    other = trigger_run(job, BY_API)
+
+    assert planned(one).environment["DBT_A"] == "7"
+    assert SECRET in planned(one).secrets
+    assert planned(other).environment["DBT_A"] == "job"
+    assert "DBT_ENV_SECRET_B" not in planned(other).environment
+
+
 def test_values_of_other_jobs_and_environments_do_not_count(warehouse: Environment) -> None:
     other = EnvironmentFactory(project=warehouse.project)
     other_job = JobFactory(environment=warehouse)
@@ -488,14 +500,26 @@ def test_a_pull_requests_run_can_read_about_it(warehouse: Environment) -> None:
     assert given["DBT_CLOUD_INVOCATION_CONTEXT"] == "ci"
 
 
-@pytest.mark.parametrize("category", CauseCategory)
-def test_every_cause_has_a_category(warehouse: Environment, category: CauseCategory) -> None:
+@pytest.mark.parametrize(
+    ("category", "given", "word"),
+    [
+        (CauseCategory.SCHEDULED, {}, "scheduled"),
+        (CauseCategory.CI, {}, "github_pull_request"),
+        (CauseCategory.CI, {"github_pull_request_id": 7}, "github_pull_request"),
+        (CauseCategory.CI, {"gitlab_merge_request_id": 7}, "gitlab_merge_request"),
+        (CauseCategory.API, {"gitlab_merge_request_id": 7}, "gitlab_merge_request"),
+        (CauseCategory.CI, {"azure_pull_request_id": 7}, "azure_pull_request"),
+        (CauseCategory.CI, {"non_native_pull_request_id": 7}, "other"),
+        (CauseCategory.API, {}, "other"),
+        (CauseCategory.MERGE, {}, "other"),
+        (CauseCategory.JOB_COMPLETION, {}, "other"),
+    ],
+)
+def test_every_cause_has_dbt_clouds_word(
+    warehouse: Environment, category: CauseCategory, given: dict[str, int], word: str
+) -> None:
     run = trigger_run(
-        JobFactory(environment=warehouse), Trigger(cause="why", cause_category=category)
+        JobFactory(environment=warehouse), Trigger(cause="why", cause_category=category, **given)
     )
 
-    assert automatic_variables(run)["DBT_CLOUD_RUN_REASON_CATEGORY"] in {
-        "scheduled",
-        "github_pull_request",
-        "other",
-    }
+    assert automatic_variables(run)["DBT_CLOUD_RUN_REASON_CATEGORY"] == word

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, Value
+from django.db.models.functions import Coalesce, NullIf
 from rest_framework import serializers
 
 from accounts.roles import Action
@@ -47,6 +48,7 @@ class EnvironmentShape(Shape[Environment]):
 
     account_id = serializers.IntegerField(source="project.account_id", read_only=True)
     project_id = IdField(read_only=True)
+    dbt_version = serializers.CharField(source="effective_dbt_version", read_only=True)
     connection_id = IdField(read_only=True, allow_null=True)
     credentials_id = IdField(read_only=True, allow_null=True)
     extended_attributes_id = IdField(read_only=True, allow_null=True)
@@ -132,8 +134,8 @@ class EnvironmentResource(Resource[Environment]):
         "name__icontains": text("name__icontains"),
         "type": text("type"),
         "credentials_id": number("credentials"),
-        "dbt_version": text("dbt_version"),
-        "dbt_version__in": texts("dbt_version"),
+        "dbt_version": text("asked_dbt_version"),
+        "dbt_version__in": texts("asked_dbt_version"),
         "deployment_type__in": texts("deployment_type"),
     }
     orders: ClassVar = ["name"]
@@ -141,9 +143,14 @@ class EnvironmentResource(Resource[Environment]):
     def rows(self) -> QuerySet[Environment]:
         return (
             Environment.objects.of_account(self.account_id)
-            .select_related("project__repository", "project__connection", "connection")
-            .select_related("credentials")
-            .annotate(has_state=Exists(_successes().filter(environment=OuterRef("pk"))))
+            .select_related("project__account", "project__repository", "project__connection")
+            .select_related("connection", "credentials")
+            .annotate(
+                has_state=Exists(_successes().filter(environment=OuterRef("pk"))),
+                asked_dbt_version=Coalesce(
+                    NullIf("dbt_version", Value("")), "project__account__default_dbt_version"
+                ),
+            )
         )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.core.validators import RegexValidator
 from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 from django.urls import path
@@ -32,6 +31,7 @@ from jobsvc.engine.names import check_ref, check_schema, check_sha, check_target
 from jobsvc.jobs.chain import Completion
 from jobsvc.jobs.define import define_job, delete_job, reactivate_job
 from jobsvc.jobs.models import DEFAULT_COMPARE_FLAGS, Job, JobType, validate_steps
+from jobsvc.runs import toolchains
 from jobsvc.runs.artifacts import latest_of_job
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import FINISHED, CauseCategory, State
@@ -46,10 +46,6 @@ PULL_REQUESTS = (
     "non_native_pull_request_id",
 )
 TRIGGERS = ("github_webhook", "git_provider_webhook", "schedule", "on_merge", "custom_branch_only")
-DBT_VERSION = RegexValidator(
-    r"^(~=|==)?[A-Za-z0-9][A-Za-z0-9._+-]*\Z",
-    "This is no dbt version. Write one like 1.11.16, or a release track such as latest.",
-)
 
 
 class NotOnThisJob(APIException):
@@ -70,6 +66,10 @@ def _checked(check: Callable[[str], None]) -> Callable[[str], None]:
             raise serializers.ValidationError(str(refused)) from refused
 
     return validate
+
+
+# One that a run could have: installed, or to be had when a run needs it.
+DBT_VERSION = _checked(toolchains.check)
 
 
 class StepsField(serializers.ListField):
@@ -168,6 +168,21 @@ class JobBody(Body):
         return extensions
 
 
+class TriggerExtensionsBody(Body):
+    """What this service offers for one run beyond dbt Cloud."""
+
+    variables = serializers.DictField(
+        required=False, help_text="Environment variables of this run alone: name to value."
+    )
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, Mapping) and (unknown := sorted(set(data) - set(self.fields))):
+            raise serializers.ValidationError(
+                f"extensions has no {unknown[0]!r}. It may hold: {', '.join(self.fields)}."
+            )
+        return super().to_internal_value(data)
+
+
 class TriggerBody(Body):
     """What a run may be started with; all of it may be left out."""
 
@@ -185,6 +200,7 @@ class TriggerBody(Body):
     generate_docs_override = serializers.BooleanField(required=False)
     timeout_seconds_override = CountField(required=False)
     steps_override = StepsField(required=False)
+    extensions = TriggerExtensionsBody(required=False)
 
     def validate_cause(self, cause: str) -> str:
         return cause or NO_CAUSE
@@ -193,6 +209,7 @@ class TriggerBody(Body):
         return steps or None
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs["variables_override"] = attrs.pop("extensions", {}).get("variables", {})
         given = [name for name in PULL_REQUESTS if name in attrs]
         if len(given) > 1:
             raise serializers.ValidationError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from environments.variables import masked
 from jobsvc.runs.models import Run
 from jobsvc.runs.waiting import reasons
 
@@ -49,5 +50,6 @@ def _waiting(runs: Sequence[Run]) -> Mapping[int, Any]:
 
 PARTS: Mapping[str, Part] = {
     "waiting": _waiting,
+    "variables": of_each(lambda run: masked(run.trigger.variables_override)),
     "cancel_reason": of_each(lambda run: run.cancel_reason or None),
 }

@@ -18,7 +18,7 @@ from django.db.migrations.executor import MigrationExecutor
 from kombu.exceptions import OperationalError
 
 from jobsvc.engine import sandbox
-from jobsvc.runs.plan import toolchain
+from jobsvc.runs.toolchains import toolchain
 
 LANDLOCK_PORTS, LANDLOCK_SIGNALS = 4, 6  # versions of Landlock, not of Linux
 BROKER_SECONDS = 3  # to wait for a broker that does not answer

@@ -43,6 +43,7 @@ from jobsvc.engine.steplog import FollowedFile, StepLog
 from jobsvc.engine.workspace import StepDirectories, Workspace
 
 DEBUG_LOG = "dbt.log"
+SOURCES = "sources.json"
 RETRY = "dbt retry"
 TICK = 0.5  # seconds between two looks at whether to go on waiting
 INFINITE = float("inf")
@@ -84,6 +85,7 @@ class _Run:
         self._commit = clone.Commit(sha="", branch="")
         self._earlier: StepDirectories | None = None
         self._retryable_results: Path | None = None
+        self._sources: Path | None = None  # what the last step found that asked how fresh they are
         self._to_resume: dict[int, Path] = {}  # by step: results that `dbt retry` can go on from
         self._invocations: Counter[int] = Counter()  # of dbt, by step
         self._stale: dict[int, list[str]] = {}  # by step: sources found too old
@@ -228,6 +230,8 @@ class _Run:
         self._workspace.show(write_profile(profile, self._workspace.profile))
         kind = profile.output.get("type", "an unnamed type")
         log.say(f"Successfully created the profile: target {profile.target_name}, {kind}.")
+        dbt = self._plan.toolchain
+        log.say(self._masked(f"Using dbt {dbt.version}. {dbt.note}".rstrip()))
         check_project_files(self._project(), self._workspace.project)
         self._state = State(self._plan.state, self._workspace, self._project())
         self._state.set_up(self._commands.values(), log.say)
@@ -261,7 +265,8 @@ class _Run:
             log.say("Going on with `dbt retry` from the nodes that had failed or were skipped.")
             end = self._run_dbt(step, DbtCommand.parse(RETRY, index=step.index), log, debug)
             if not _came_to_nothing(end):
-                end = replace(end, resumed=True, effective_command=RETRY)
+                command = end.effective_command or RETRY
+                end = replace(end, resumed=True, effective_command=command)
                 if before := self._tried.get(step.index):
                     end = together(before, end)
                 self._tried[step.index] = end
@@ -276,10 +281,13 @@ class _Run:
         self, step: StepPlan, command: DbtCommand, log: StepLog, debug: StepLog
     ) -> StepEnd:
         self._invocations[step.index] += 1
-        number = self._invocations[step.index]
-        place = str(step.index) if number == 1 else f"{step.index}-{number}"
         earlier = self._to_resume.get(step.index) or self._retryable_results
-        directories = self._directories(place, earlier if command.subcommand == "retry" else None)
+        directories = self._workspace.step(step.index, self._invocations[step.index])
+        self._take_over(directories, earlier if command.subcommand == "retry" else None)
+        finds_sources = command.subcommand == "source freshness"
+        if self._sources is not None and command.takes_state and not finds_sources:
+            # What `source_status:` compares with the state is looked for in the target directory.
+            self._hand_over(self._sources, directories.target / SOURCES)
         followed = FollowedFile(
             directories.logs, DEBUG_LOG, debug, limit=self._plan.log_limit_bytes
         )
@@ -307,7 +315,9 @@ class _Run:
         )
         followed.close()
         collected = artifacts.collect(
-            directories.target, self._workspace.artifacts / place, secrets=self._secrets
+            directories.target,
+            self._workspace.artifacts / directories.target.parent.name,
+            secrets=self._secrets,
         )
         if collected.passed_over:
             log.say(
@@ -319,8 +329,10 @@ class _Run:
             for kept in collected.files
             # Where `dbt retry` did not get as far as to write any, these are the earlier results.
             if not (kept.path == RUN_RESULTS and earlier and cmp(kept.file, earlier, shallow=False))
+            and not (kept.path == SOURCES and not finds_sources)
         ]
-        return self._end_of_dbt(step, command, process_end, files, log.recent)
+        end = self._end_of_dbt(step, command, process_end, files, log.recent)
+        return replace(end, effective_command=effective)
 
     def _end_of_dbt(
         self,
@@ -333,7 +345,7 @@ class _Run:
         by_path = {kept.path: kept.file for kept in files}
         found = [
             result
-            for name in (RUN_RESULTS, "sources.json")
+            for name in (RUN_RESULTS, SOURCES)
             if name in by_path
             for result in results.read_results(by_path[name])
         ]
@@ -344,6 +356,8 @@ class _Run:
         if can_resume and process_end.exit_code == 1 and any(one.failed for one in found):
             self._to_resume[step.index] = by_path[RUN_RESULTS]
         self._stale[step.index] = results.stale_sources(found)
+        if SOURCES in by_path:
+            self._sources = by_path[SOURCES]
         failure = class_of_step(
             process_end.ending,
             process_end.exit_code,
@@ -361,18 +375,18 @@ class _Run:
             has_warnings=any(result.status == "warn" for result in found),
         )
 
-    def _directories(self, place: str, earlier_results: Path | None) -> StepDirectories:
-        """Directories of one invocation, with what it takes over from those before."""
-        made = self._workspace.step(place)
+    def _take_over(self, directories: StepDirectories, earlier_results: Path | None) -> None:
+        """Put what earlier invocations left where this one looks for it."""
         if self._earlier is not None:
-            self._workspace.carry_parse(self._earlier, made)
-        self._earlier = made
+            self._workspace.carry_parse(self._earlier, directories)
+        self._earlier = directories
         if earlier_results is not None:
             # In a target directory of its own, dbt would find no earlier results to go on from.
-            results_file = made.target / RUN_RESULTS
-            shutil.copyfile(earlier_results, results_file)
-            self._workspace.give(results_file)
-        return made
+            self._hand_over(earlier_results, directories.target / RUN_RESULTS)
+
+    def _hand_over(self, file: Path, copy: Path) -> None:
+        shutil.copyfile(file, copy)
+        self._workspace.give(copy)
 
     def _environment(self, command: DbtCommand, directories: StepDirectories) -> dict[str, str]:
         variables = child_environment(self._plan, self._workspace, directories)

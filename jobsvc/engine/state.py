@@ -18,9 +18,10 @@ from typing import IO
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.dbt_options import COMMANDS
 from jobsvc.engine.plan import StatePlan
+from jobsvc.engine.results import RUN_RESULTS
 from jobsvc.engine.workspace import Workspace
 
-MANIFEST, RUN_RESULTS = "manifest.json", "run_results.json"
+MANIFEST = "manifest.json"
 
 # ``state:`` needs the first, ``result:`` the second, ``source_status:`` the third; the fourth is
 # for projects with semantic models.

@@ -16,6 +16,7 @@ from jobsvc.engine import state
 from jobsvc.engine.errors import RunFailure
 from jobsvc.engine.leftovers import remove_tree
 from jobsvc.engine.plan import StatePlan
+from jobsvc.engine.results import RUN_RESULTS
 from jobsvc.jobs import extensions
 from jobsvc.jobs.extensions import WhenNoState
 from jobsvc.jobs.models import Job, JobType
@@ -249,7 +250,7 @@ def _opened(run: Run, name: str) -> Iterator[IO[bytes] | None]:
         StateLost: it has one, and storage has not.
     """
     step = None
-    if name == state.RUN_RESULTS:
+    if name == RUN_RESULTS:
         builds = run.steps.filter(builds=True, artifacts__path=name).order_by("-index")
         step = builds.values_list("index", flat=True).first() or NO_STEP
     try:

@@ -96,9 +96,9 @@ class Workspace:
             directory.mkdir(mode=PRIVATE)
             self.give(directory)
 
-    def step(self, name: str) -> StepDirectories:
-        """Make the directories of one invocation of dbt; ``name`` is used once."""
-        place = self.steps / name
+    def step(self, index: int, invocation: int = 1) -> StepDirectories:
+        """Make the directories of one invocation of dbt by step ``index``."""
+        place = self.steps / (str(index) if invocation == 1 else f"{index}-{invocation}")
         place.mkdir(mode=PRIVATE)
         self.show(place)
         made = StepDirectories(target=place / "target", logs=place / "logs")

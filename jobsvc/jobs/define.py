@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
@@ -67,6 +71,38 @@ def reactivate_job(job: Job) -> Job:
                     "updated_at",
                 ]
             )
+    return job
+
+
+def pause_job(job: Job, *, reason: str = "", until: datetime | None = None) -> Job:
+    """Let the schedule of ``job`` rest until ``until``, or until ``resume_job``.
+
+    Only the schedule: what else starts the job still does. Moments that the schedule names
+    meanwhile are not made up for.
+
+    Raises:
+        ValidationError: ``until`` is over, or the reason is too long.
+    """
+    if until is not None and until <= now():
+        raise ValidationError({"until": "This time is over. Give one to come, or leave it out."})
+    pause = {"reason": reason, "until": until.isoformat() if until else None}
+    return _change_extensions(job, lambda before: {**before, "pause": pause})
+
+
+def resume_job(job: Job) -> Job:
+    """End the pause of ``job``: from now on its schedule starts it again."""
+    return _change_extensions(
+        job, lambda before: {key: part for key, part in before.items() if key != "pause"}
+    )
+
+
+def _change_extensions(job: Job, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Job:
+    with transaction.atomic():
+        job.refresh_from_db(from_queryset=Job.objects.select_for_update(no_key=True))
+        job.extensions = change(job.extensions)
+        extensions.read(job.extensions)
+        _set_schedule(job)
+        job.save(update_fields=["extensions", "next_run_at", "updated_at"])
     return job
 
 

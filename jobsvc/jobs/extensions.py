@@ -23,6 +23,7 @@ T = TypeVar("T")
 MOST_RETRIES = 10
 LONGEST_DELAY = 24 * 3600  # seconds
 LONGEST_TEXT = 255  # characters
+YEARS = range(1970, 9000)  # of a moment: no zone carries these beyond what a datetime can hold
 
 
 class Misfire(StrEnum):
@@ -252,7 +253,7 @@ def _moment(value: object, path: str, _name: str) -> datetime:
         moment = parse_datetime(value) if isinstance(value, str) else None
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or moment.tzinfo is None or moment.year not in YEARS:
         raise Refused(f"{path} must be a time with its offset, such as 2026-12-24T18:00:00+01:00.")
     return moment
 

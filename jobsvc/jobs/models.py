@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -20,6 +20,7 @@ from jobsvc.statuses import RunStatus, State
 
 DEFAULT_COMPARE_FLAGS = "--select state:modified"
 MAX_STEPS = 100
+PUNCTUAL = timedelta(seconds=60)  # a run that is queued within this time of its moment is not late
 
 
 class JobType(models.TextChoices):
@@ -56,6 +57,13 @@ class JobQuerySet(models.QuerySet["Job"]):
             self.active()
             .filter(triggers_schedule=True, deactivated=False, next_run_at__lte=moment)
             .order_by("next_run_at")
+        )
+
+    def late(self, moment: datetime) -> JobQuerySet:
+        """Jobs that are overdue at ``moment``, or missed a moment in the day before it."""
+        overdue = self.due(moment - PUNCTUAL).values("pk")
+        return self.active().filter(
+            Q(pk__in=overdue) | Q(missed_at__gte=moment - timedelta(days=1))
         )
 
 
@@ -177,6 +185,15 @@ class Job(models.Model):
     def extended(self) -> Extensions:
         """``extensions``, read: what this service offers beyond dbt Cloud."""
         return extensions.read(self.extensions)
+
+    def is_overdue(self, moment: datetime) -> bool:
+        """Whether its schedule named a moment that nothing has looked at: no beat ticks."""
+        return (
+            self.triggers_schedule
+            and not self.deactivated
+            and self.next_run_at is not None
+            and self.next_run_at <= moment - PUNCTUAL
+        )
 
     @property
     def is_ci(self) -> bool:

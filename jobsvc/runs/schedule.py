@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, transaction
 
 from jobsvc.jobs import schedule
 from jobsvc.jobs.extensions import Misfire
-from jobsvc.jobs.models import Job
+from jobsvc.jobs.models import PUNCTUAL, Job
 from jobsvc.jobs.schedule import BadSchedule
 from jobsvc.runs.models import Run
 from jobsvc.runs.trigger import Trigger, trigger_run
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 BATCH = 100  # jobs started in one transaction
 MOST_MADE_UP = 100  # runs that one job is given at once for moments missed while nothing ticked
-PUNCTUAL = timedelta(seconds=60)  # a moment seen within this time was not missed
 
 
 def start_due_runs(moment: datetime) -> list[Run]:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from jobsvc.api.v2 import accounts, environments, jobs, projects, repositories, runs, users
+from jobsvc.api.v2 import (
+    accounts,
+    environments,
+    job_schedules,
+    jobs,
+    projects,
+    repositories,
+    runs,
+    users,
+)
 
 urlpatterns = [
     *accounts.urlpatterns,
@@ -11,5 +20,6 @@ urlpatterns = [
     *repositories.urlpatterns,
     *environments.urlpatterns,
     *jobs.urlpatterns,
+    *job_schedules.urlpatterns,
     *runs.urlpatterns,
 ]

@@ -17,7 +17,7 @@ from typing import Any
 import django_stubs_ext
 from cryptography.fernet import Fernet
 from csp.constants import NONCE, NONE, SELF
-from environs import Env
+from environs import Env, validate
 
 django_stubs_ext.monkeypatch()  # lets generic Django classes be written with their types
 
@@ -245,9 +245,10 @@ RUN_MAX_SECONDS = env.int("JOBSVC_RUN_MAX_SECONDS", 24 * 3600)
 STOP_GRACE_SECONDS = env.int("JOBSVC_STOP_GRACE_SECONDS", 10)  # from SIGINT to SIGTERM
 CHECKOUT_TIMEOUT_SECONDS = env.int("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", 300)
 # Days that things of a finished run are kept; 0 keeps them for ever.
-KEEP_RUNS_DAYS = env.int("JOBSVC_KEEP_RUNS_DAYS", 365)
-KEEP_LOGS_DAYS = env.int("JOBSVC_KEEP_LOGS_DAYS", 90)
-KEEP_ARTIFACTS_DAYS = env.int("JOBSVC_KEEP_ARTIFACTS_DAYS", 90)
+_days = {"validate": validate.Range(min=0, max=36500, error="is from 0 to 36500 days")}
+KEEP_RUNS_DAYS = env.int("JOBSVC_KEEP_RUNS_DAYS", 365, **_days)
+KEEP_LOGS_DAYS = env.int("JOBSVC_KEEP_LOGS_DAYS", 90, **_days)
+KEEP_ARTIFACTS_DAYS = env.int("JOBSVC_KEEP_ARTIFACTS_DAYS", 90, **_days)
 # Layers of isolation that must hold, else a run is refused: "landlock:4,seccomp,uid".
 ISOLATION_NEED: list[str] = env.list("JOBSVC_ISOLATION_NEED", [])
 # First and last user id that runs are given, one each ("20001-20064"); needs a root worker.

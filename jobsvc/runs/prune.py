@@ -17,10 +17,11 @@ from pathlib import PurePosixPath
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, storages
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import OuterRef, Q, Subquery, Sum
 
+from environments.models import Environment
+from jobsvc.runs.defer import runs_in_use, state_of_environment
 from jobsvc.runs.models import Artifact, DoomedFile, LogChunk, Run, RunQuerySet, RunStep
-from jobsvc.runs.state_in_use import state_in_use
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Doomed:
 
 def doomed(moment: datetime) -> Doomed:
     """What has been kept long enough at ``moment``, by the days that the settings give."""
-    in_use = state_in_use()
+    in_use = _in_use()
     runs = _kept_for(settings.KEEP_RUNS_DAYS, moment)
     logs = _kept_for(settings.KEEP_LOGS_DAYS, moment).filter(_has_logs())
     artifacts = _kept_for(settings.KEEP_ARTIFACTS_DAYS, moment).filter(
@@ -100,6 +101,21 @@ def remove_doomed_files() -> None:
         file.delete()
         if isinstance(storage, FileSystemStorage):
             _remove_empty_folders(storage, file.storage_name)
+
+
+def _in_use() -> dict[int, str]:
+    """Runs that others build on, by id, each with the reason in words."""
+    in_use: dict[int, str] = {}
+    newest = Subquery(state_of_environment(OuterRef("pk")).values("pk")[:1])
+    places = Environment.objects.active().annotate(newest=newest).exclude(newest=None)
+    for name, run in places.values_list("name", "newest"):
+        in_use[run] = f"It is the newest state of the environment {name}."
+    for run in runs_in_use().values_list("pk", flat=True):
+        in_use[run] = "A job's next run is to be compared with it."
+    users = Run.objects.unfinished().values_list("pk", "retrying_run", "deferring_run")
+    for run, *used in users:
+        in_use |= {one: f"Run {run}, which is not over, needs it." for one in used if one}
+    return in_use
 
 
 def _kept_for(days: int, moment: datetime) -> RunQuerySet:

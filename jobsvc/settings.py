@@ -224,7 +224,13 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
     "artifacts": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str(DATA_DIR / "artifacts"), "base_url": None},
+        "OPTIONS": {
+            "location": str(DATA_DIR / "artifacts"),
+            "base_url": None,
+            # Worker and web may be different users of one group; others have no business here.
+            "file_permissions_mode": 0o640,
+            "directory_permissions_mode": 0o770,
+        },
     },
 }
 STATIC_URL = "static/"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,12 @@ def test_a_service_has_no_more_powers_than_it_needs(name: str) -> None:
     assert service["read_only"] is True
     assert service["security_opt"] == ["no-new-privileges:true"]
     if name == "worker":
-        assert service["user"] == "root"
+        assert service["user"] == "0:10001"
         assert set(service["cap_add"]) == CAPABILITIES_OF_THE_WORKER
         assert service["environment"]["JOBSVC_RUN_UIDS"]
         assert LANDLOCK_ALONE in service["environment"]["JOBSVC_ISOLATION_NEED"]
     else:
-        assert service["user"] not in {"root", "0", "0:0"}
+        assert service["user"] in {"10001:10001", "postgres", "redis"}
         assert "cap_add" not in service
 
 
@@ -99,6 +100,13 @@ def test_the_database_and_the_broker_are_reached_from_inside_alone() -> None:
 def test_runs_and_short_tasks_have_a_worker_each() -> None:
     assert "--queues=runs" in services()["worker"]["command"]
     assert "--queues=default" in services()["worker-light"]["command"]
+
+
+def test_the_image_holds_every_package_of_ours() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    let_in = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{package}" for package in packages} <= set(let_in)
 
 
 def test_every_setting_it_gives_is_one_we_read() -> None:

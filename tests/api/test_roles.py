@@ -31,6 +31,8 @@ WRITES: dict[str, Action | None] = {
     f"{A2}/jobs/{PK}/run": Action.RUN,
     f"{A2}/jobs/{PK}/extensions": Action.WRITE_JOBS,
     f"{A2}/jobs/{PK}/artifacts/<path:path>": None,
+    f"{A2}/jobs/validate": Action.WRITE_JOBS,
+    f"{A2}/jobs/{PK}/validate": Action.WRITE_JOBS,
     f"{A2}/runs": None,
     f"{A2}/runs/{PK}": None,
     f"{A2}/runs/{PK}/cancel": Action.RUN,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
@@ -32,9 +33,12 @@ from jobsvc.jobs.chain import Completion
 from jobsvc.jobs.define import define_job, delete_job, reactivate_job
 from jobsvc.jobs.models import DEFAULT_COMPARE_FLAGS, Job, JobType, validate_steps
 from jobsvc.runs import toolchains
+from jobsvc.runs.advice import advice_on
 from jobsvc.runs.artifacts import latest_of_job
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import FINISHED, CauseCategory, State
+
+logger = logging.getLogger(__name__)
 
 COST_FEATURES = ("state_aware_orchestration", "efficient_testing", "dbt_state")
 LARGEST_EXTENSIONS = 16 * 1024  # bytes of JSON
@@ -238,7 +242,9 @@ COLUMNS = (
 )
 
 
-class _Jobs(Resource[Job]):
+class JobResource(Resource[Job]):
+    """What the addresses of jobs share."""
+
     name = "job"
     shape: ClassVar[type[serializers.BaseSerializer[Any]]] = JobShape
     takes: ClassVar[type[serializers.Serializer[Any]] | None] = JobBody
@@ -342,14 +348,36 @@ def _derived_type(job: Job) -> JobType:
     return JobType.SCHEDULED if job.triggers_schedule else JobType.OTHER
 
 
-class Jobs(Creates[Job], Lists[Job], _Jobs):
+def with_advice(answer: Answer) -> Answer:
+    """The answer to the saving of a job, with what is unwise about it in ``developer_message``.
+
+    A job's keys are closed, and what is read in its ``extensions`` must be good to be posted back.
+    """
+    try:
+        job = Job.objects.active().filter(pk=answer.data["id"]).first()
+        findings = advice_on(job) if job else []
+    except Exception:  # whatever it is, the job is saved, and a client told otherwise saves another
+        logger.exception("no advice on job %s", answer.data["id"])
+        return answer
+    answer.developer_message = "\n".join(
+        f"{one.severity.value} {one.code}{f', step {one.step}' if one.step else ''}: "
+        f"{one.message} {one.fix}"
+        for one in findings
+    )
+    return answer
+
+
+class Jobs(Creates[Job], Lists[Job], JobResource):
     """The jobs of an account."""
 
     def create(self, values: dict[str, Any]) -> Job:
         return self.save(Job(account=self.account), values)
 
+    def post(self, request: Request, **path: Any) -> Answer:
+        return with_advice(super().post(request, **path))
 
-class OneJob(Updates[Job], Reads[Job], _Jobs):
+
+class OneJob(Updates[Job], Reads[Job], JobResource):
     """One of them. What is left out of a POST keeps its value."""
 
     def update(self, row: Job, values: dict[str, Any]) -> Job:
@@ -358,8 +386,11 @@ class OneJob(Updates[Job], Reads[Job], _Jobs):
     def delete_row(self, row: Job) -> Job:
         return delete_job(row)
 
+    def post(self, request: Request, **path: Any) -> Answer:
+        return with_advice(super().post(request, **path))
 
-class RunJob(_Jobs):
+
+class RunJob(JobResource):
     """Start a run. It is queued when this answers; read it until it is complete."""
 
     shape = RunShape
@@ -378,7 +409,7 @@ class RunJob(_Jobs):
         return Answer(shown_run(run, included(request) | {"job", "trigger"}))
 
 
-class ReactivateJob(_Jobs):
+class ReactivateJob(JobResource):
     """Let a job start again that was deactivated because its runs failed. No body is needed."""
 
     writes = Action.WRITE_JOBS
@@ -389,7 +420,7 @@ class ReactivateJob(_Jobs):
         return Answer(self.show(self.row()))
 
 
-class JobArtifact(_Jobs):
+class JobArtifact(JobResource):
     """A file of the job's latest successful run that has it."""
 
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
@@ -402,7 +433,7 @@ class ExtensionsBody(Body):
     """Any object."""
 
 
-class JobExtensions(_Jobs):
+class JobExtensions(JobResource):
     """What this service offers for a job beyond dbt Cloud. POST replaces the whole object."""
 
     takes = ExtensionsBody

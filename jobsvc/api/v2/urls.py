@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobsvc.api.v2 import (
     accounts,
+    advice,
     environments,
     job_schedules,
     jobs,
@@ -20,6 +21,7 @@ urlpatterns = [
     *repositories.urlpatterns,
     *environments.urlpatterns,
     *jobs.urlpatterns,
+    *advice.urlpatterns,
     *job_schedules.urlpatterns,
     *runs.urlpatterns,
 ]

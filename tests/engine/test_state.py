@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -294,7 +295,7 @@ def test_a_dbt_reads_the_schemas_that_it_knows(dbt: str, schema: int, readable: 
 # --- Real dbt ----------------------------------------------------------------------------------
 
 
-def step(command: str, **changes: object) -> StepPlan:
+def step(command: str, **changes: Any) -> StepPlan:
     return StepPlan(
         **{
             "index": 0,

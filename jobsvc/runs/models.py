@@ -281,7 +281,7 @@ class Run(models.Model):
         so of two processes that try, one wins and the other learns of it.
 
         Args:
-            message: shown to people; kept on the run where ``status`` is final.
+            message: shown to people, with the run for as long as it has this status.
             guard: what else must be true of the row for it to move.
             changes: columns to set in the same UPDATE.
 
@@ -291,8 +291,9 @@ class Run(models.Model):
         """
         if status not in NEXT[RunStatus(self.status)]:
             raise ImpossibleMove(f"run {self.pk}: {self.get_status_display()} to {status.label}")
+        changes |= {"status_message": message}
         if status in FINISHED:
-            changes |= {"finished_at": Now(), "status_message": message}
+            changes |= {"finished_at": Now()}
         with transaction.atomic():
             moved = Run.objects.filter(
                 guard or Q(), pk=self.pk, status=self.status, token=self.token

@@ -1,4 +1,4 @@
-"""The watchdog: no run stays in between for ever.
+"""The watchdog: no run stays in between for ever. Each in-between status has its deadline.
 
 Any number of these may run at once; each step is a guarded UPDATE.
 """
@@ -6,15 +6,21 @@ Any number of these may run at once; each step is a guarded UPDATE.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, ExpressionWrapper, OuterRef, Q, fields
 from django.db.models.functions import Now
+from django.utils.timezone import now
 
+from jobsvc.engine.plan import FailureClass
+from jobsvc.runs import queue
 from jobsvc.runs.models import LostRace, Run
+from jobsvc.runs.retry import after_loss
 from jobsvc.runs.steps import close_steps
-from jobsvc.statuses import RunStatus
+from jobsvc.statuses import CancelReason, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -22,33 +28,150 @@ WORKER_LOST = (
     "The worker that ran this was lost. Nothing resumes by itself: retry the run when you "
     "have seen what it had built."
 )
+DID_NOT_START = (
+    "The run was not ready to start within 15 minutes. Look at the log of its first steps and "
+    "at the machine of its worker, then retry."
+)
+NOT_TAKEN = (
+    "No worker has taken this run for 5 minutes, though nothing holds it back. See whether "
+    "workers are running and whether they reach the broker."
+)
+RAN_ON = (
+    "The run went on past its limit of {limit} seconds and its worker did not stop it. Raise "
+    "the job's timeout, or let it do less; the warehouse may still be busy with it."
+)
+NOT_RETRIED = (
+    "{before} It was to be retried by itself at {due:%Y-%m-%d %H:%M} UTC, and was not. Retry it "
+    "by hand if it is still wanted."
+)
+
+QUEUED_DEADLINE = timedelta(minutes=5)  # with nothing in the way
+STARTING_DEADLINE = timedelta(minutes=15)
+RUNNING_GRACE = timedelta(minutes=5)  # past the run's own limit, which its worker keeps
 CANCEL_DEADLINE = timedelta(seconds=60)  # a worker asked to stop a run has this long
+RETRY_DEADLINE = timedelta(minutes=15)  # after the moment that a retry was due
+
+LAPSED = Q(lease_until__lte=Now()) | Q(lease_until=None)
+DEAF = Q(cancel_requested_at__lte=Now() - CANCEL_DEADLINE)
+
+
+@dataclass(frozen=True)
+class _Missed:
+    """A deadline that a run has missed: how it ends for that."""
+
+    status: RunStatus
+    message: str
+    reason: str = ""
+    failure_class: str = ""
+    still: Q | None = None  # must be true of the row, too, when it is ended
 
 
 def watch() -> list[Run]:
-    """End the runs whose worker has gone, or does not obey; return them."""
-    lapsed = Q(lease_until__lte=Now()) | Q(lease_until=None)
-    deaf = Q(cancel_requested_at__lte=Now() - CANCEL_DEADLINE)
-    ended = []
-    for run in Run.objects.active().filter(lapsed | deaf).order_by("pk"):
-        if _take_away(run, lapsed | deaf):
-            ended.append(run)
+    """See to every run that is past a deadline; return those that this ended."""
+    ended = [run for run in _active() if (missed := _missed(run)) and _take_away(run, missed)]
+    for run in _not_taken():
+        _ring_again(run)
+    for run in _not_retried():
+        _give_up_retry(run)
     return ended
 
 
-def _take_away(run: Run, still: Q) -> bool:
+# --- Active runs -------------------------------------------------------------------------
+
+
+def _active() -> list[Run]:
+    """Active runs; ``clock`` is the database's, by which leases and moves are dated."""
+    clock = ExpressionWrapper(Now(), output_field=fields.DateTimeField())
+    return list(Run.objects.active().annotate(clock=clock).order_by("pk"))
+
+
+def _missed(run: Run) -> _Missed | None:
+    clock: datetime = run.clock  # type: ignore[attr-defined] # annotated by _active()
+    lapsed = run.lease_until is None or run.lease_until <= clock
+    asked = run.cancel_requested_at
+    if asked is not None and (lapsed or asked <= clock - CANCEL_DEADLINE):
+        message = f"Cancelled by {run.cancel_requested_by}."
+        return _Missed(RunStatus.CANCELLED, message, run.cancel_reason, still=LAPSED | DEAF)
+    if lapsed:
+        lost = FailureClass.INFRASTRUCTURE
+        return _Missed(RunStatus.ERROR, WORKER_LOST, failure_class=lost, still=LAPSED)
+    if run.status == RunStatus.STARTING:
+        return _missed_start(run, clock)
+    return _missed_end(run, clock)
+
+
+def _missed_start(run: Run, clock: datetime) -> _Missed | None:
+    if run.dequeued_at is None or run.dequeued_at > clock - STARTING_DEADLINE:
+        return None
+    return _Missed(RunStatus.ERROR, DID_NOT_START, failure_class=FailureClass.INFRASTRUCTURE)
+
+
+def _missed_end(run: Run, clock: datetime) -> _Missed | None:
+    most = settings.RUN_MAX_SECONDS
+    limit = min(run.configuration.get("timeout_seconds") or most, most)
+    latest = clock - timedelta(seconds=limit) - RUNNING_GRACE
+    if run.started_at is None or run.started_at > latest:
+        return None
+    message = RAN_ON.format(limit=limit)
+    return _Missed(RunStatus.CANCELLED, message, CancelReason.TIMEOUT, FailureClass.TIMEOUT)
+
+
+def _take_away(run: Run, missed: _Missed) -> bool:
     """End ``run`` in its worker's stead; the new token fences off its late words."""
-    status, message, reason = RunStatus.ERROR, WORKER_LOST, ""
-    if run.cancel_requested_at is not None:
-        status, message = RunStatus.CANCELLED, f"Cancelled by {run.cancel_requested_by}."
-        reason = run.cancel_reason
+    message, columns = missed.message, {"failure_class": missed.failure_class}
+    if missed.failure_class == FailureClass.INFRASTRUCTURE:
+        message, columns = after_loss(run, message, now())
     try:
         with transaction.atomic():
             run.move_to(
-                status, message=message, guard=still, token=run.token + 1, cancel_reason=reason
+                missed.status,
+                message=message,
+                guard=missed.still,
+                token=run.token + 1,
+                cancel_reason=missed.reason,
+                **columns,
             )
             close_steps(run)
     except LostRace:
         return False
     logger.warning("run %s was taken from %s: %s", run.pk, run.worker, message)
     return True
+
+
+# --- Runs that wait ----------------------------------------------------------------------
+
+
+def _not_taken() -> list[Run]:
+    """Runs that could have started for a while: they are free, and no other ended lately."""
+    freed = Run.objects.finished().filter(
+        account=OuterRef("account"), finished_at__gt=Now() - QUEUED_DEADLINE
+    )
+    waiting = Run.objects.startable().filter(created_at__lte=Now() - QUEUED_DEADLINE)
+    return list(waiting.exclude(Exists(freed)))
+
+
+def _ring_again(run: Run) -> None:
+    queue.execute(run.pk)
+    untold = Run.objects.queued().filter(pk=run.pk).exclude(status_message=NOT_TAKEN)
+    if untold.update(status_message=NOT_TAKEN):
+        logger.warning("run %s: %s", run.pk, NOT_TAKEN)
+
+
+# --- Runs that were to be retried --------------------------------------------------------
+
+
+def _not_retried() -> list[Run]:
+    overdue = Run.objects.finished().filter(will_retry_at__lte=Now() - RETRY_DEADLINE)
+    return list(overdue.filter(retries=None))
+
+
+def _give_up_retry(run: Run) -> None:
+    """Let ``run`` be the last attempt after all, so that what waits for its end is told of it."""
+    due = run.will_retry_at
+    message = NOT_RETRIED.format(before=run.status_message, due=due).strip()
+    with transaction.atomic():
+        given_up = Run.objects.filter(pk=run.pk, will_retry_at=due, retries=None)
+        if given_up.update(will_retry_at=None, status_message=message):
+            run.transitions.filter(to_status=run.status).update(reacted_at=None)
+            queue.react()
+            logger.warning("run %s: %s", run.pk, message)

@@ -22,6 +22,7 @@ from jobsvc.jobs.models import Job
 
 FIELDS = 5  # minute, hour, day of month, month, day of week
 SECOND = timedelta(seconds=1)
+ONE_STEPPED = re.compile(r"\b(\w+)-\1/[0-9]+")  # 5-5/2, which cronsim takes for 5/2
 LAST_DAY = re.compile(r"(?:^|,)L(?:$|,)")  # the L of the dialect: a day of the month by itself
 
 
@@ -75,7 +76,7 @@ def next_time(cron: str, *, after: datetime, timezone: str = "UTC") -> datetime:
     _check_dialect(cron)
     try:
         zone = ZoneInfo(timezone)
-        found = _next(cron, after.astimezone(UTC), zone)
+        found = _next(ONE_STEPPED.sub(r"\1", cron), after.astimezone(UTC), zone)
     except CronSimError as error:
         raise BadSchedule(
             f"{cron!r} is not a cron expression: {error}. Correct the field, for example "

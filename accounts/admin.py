@@ -42,7 +42,7 @@ class MembershipInline(admin.TabularInline[Membership, Any]):
 
 @admin.register(Account)
 class AccountAdmin(Undeletable):
-    list_display = ("id", "name", "run_slots", "state", "created_at")
+    list_display = ("id", "name", "run_slots", "default_dbt_version", "state", "created_at")
     search_fields = ("name",)
     inlines = (MembershipInline,)
 

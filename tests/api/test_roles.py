@@ -44,6 +44,7 @@ WRITES: dict[str, Action | None] = {
     f"{A3}/users": None,
     f"{A3}/projects": Action.WRITE_SETTINGS,
     f"{A3}/projects/{PK}": Action.WRITE_SETTINGS,
+    f"{A3}/dbt-versions": Action.WRITE_SETTINGS,
     f"{A3}/environments": None,
     f"{A3}/environments/{PK}": Action.WRITE_SETTINGS,
     f"{A3}/connections": Action.WRITE_SETTINGS,

@@ -37,6 +37,7 @@ from jobsvc.jobs.models import Job, JobType
 from jobsvc.jobs.schedule import in_words as cron_in_words
 from jobsvc.runs.logs import console_log, debug_log
 from jobsvc.runs.models import Run, RunStep, RunTrigger
+from jobsvc.runs.retry import refusal_of, with_retry_facts
 from jobsvc.statuses import RunStatus
 
 # Job types that may be without a schedule; the others show the default one.
@@ -77,7 +78,8 @@ def _jobs() -> QuerySet[Job]:
 
 def _runs() -> QuerySet[Run]:
     holder = Run.objects.active().filter(concurrency_key=OuterRef("concurrency_key"))
-    return Run.objects.select_related("trigger__user", "trigger__api_token").annotate(
+    runs = with_retry_facts(Run.objects.select_related("trigger__user", "trigger__api_token"))
+    return runs.annotate(
         blocking_run_id=Subquery(holder.values("pk")[:1]),
         pull_request=Coalesce(
             "trigger__github_pull_request_id",
@@ -89,7 +91,7 @@ def _runs() -> QuerySet[Run]:
 
 
 def _environments() -> Prefetch[str]:
-    rows = Environment.objects.select_related("project").annotate(
+    rows = Environment.objects.select_related("project__account").annotate(
         has_state=Exists(_successes().filter(environment=OuterRef("pk")))
     )
     return Prefetch("environment", rows)
@@ -300,8 +302,8 @@ class RunShape(Shape[Run]):
     executed_by_thread_id = Nothing()
     deferring_run_id = IdField(read_only=True, allow_null=True)
     retrying_run_id = IdField(read_only=True, allow_null=True)
-    can_retry = Nothing(False)
-    retry_not_supported_reason = Nothing()
+    can_retry = serializers.SerializerMethodField()
+    retry_not_supported_reason = serializers.SerializerMethodField()
     job = serializers.SerializerMethodField()
     environment = Related(EnvironmentShape)
     repository = Related(RepositoryShape, of="project.repository")
@@ -440,6 +442,13 @@ class RunShape(Shape[Run]):
         if "job" not in self.context.get("include", ()):
             return None
         return dict(JobShape(run.job).data)
+
+    def get_can_retry(self, run: Run) -> bool:
+        return refusal_of(run) is None
+
+    def get_retry_not_supported_reason(self, run: Run) -> str | None:
+        refusal = refusal_of(run)
+        return refusal.value if refusal else None
 
     def get_audit(self, run: Run) -> dict[str, Any] | None:
         if "audit" not in self.context.get("include", ()):

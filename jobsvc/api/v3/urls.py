@@ -8,6 +8,7 @@ from jobsvc.api.v2.users import Users
 from jobsvc.api.v3 import (
     connections,
     credentials,
+    dbt_versions,
     environment_variables,
     environments,
     extended_attributes,
@@ -22,6 +23,7 @@ urlpatterns = [
     *both("accounts/<id:account_id>/users", Users),
     *projects.urlpatterns,
     *environments.urlpatterns,
+    *dbt_versions.urlpatterns,
     *environment_variables.urlpatterns,
     *connections.urlpatterns,
     *credentials.urlpatterns,

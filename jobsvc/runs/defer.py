@@ -101,6 +101,7 @@ def usable() -> RunQuerySet:
         .filter(
             Q(trigger__git_branch=None, trigger__git_sha=None)
             | Q(trigger__cause_category=CauseCategory.MERGE)
+            | Q(trigger__cause_category=CauseCategory.RERUN, job__job_type=JobType.MERGE)
             | own_branch
         )
         .order_by("-finished_at", "-pk")

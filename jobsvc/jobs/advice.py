@@ -492,7 +492,7 @@ def unknown_selector(case: _Case) -> Iterator[_Said]:
             if project is not None and name not in project.selectors:
                 known = ", ".join(sorted(project.selectors))
                 yield _warning(
-                    f"selectors.yml has no selector `{name}`, by {case.facts.source}.",
+                    f"There is no selector `{name}` in selectors.yml, by {case.facts.source}.",
                     f"Use one of: {known}." if known else "Define it in selectors.yml.",
                     step.number,
                 )

@@ -60,12 +60,14 @@ def test_an_end_has_a_time_and_a_message(end: RunStatus) -> None:
     assert run.status_message == "That was it."
 
 
-def test_a_move_on_the_way_leaves_the_message_to_the_end() -> None:
+def test_a_message_is_the_runs_for_as_long_as_it_has_that_status() -> None:
     run = run_with(RunStatus.STARTING)
 
     run.move_to(RunStatus.RUNNING, message="The workspace stands.")
+    assert (run.status_message, run.finished_at) == ("The workspace stands.", None)
 
-    assert (run.status_message, run.finished_at) == ("", None)
+    run.move_to(RunStatus.SUCCESS)
+    assert run.status_message == ""
 
 
 def test_of_two_that_move_a_run_the_second_learns_it_lost() -> None:

@@ -25,7 +25,7 @@ PlaceMaker = Callable[..., Place]
 
 PASSWORD = "pw-7f3a9c51e2d84b60"
 TOKEN = "tk-0d1e5b7a93c24f68"
-NAP = "select 1 as id from (select pg_sleep(6)) as nap"
+NAP = "{{ config(materialized='table') }} select 1 as id from (select pg_sleep(6)) as nap"
 TELLTALE = """
 import base64, os
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from django.db.models.functions import Now
 
-from jobsvc.runs.models import LostRace, Run
+from jobsvc.runs import queue
+from jobsvc.runs.models import LostRace, Run, RunTransition
 from jobsvc.statuses import ACTIVE, CancelReason, RunStatus
 
 
 def cancel_run(run: Run, *, by: str, reason: CancelReason = CancelReason.USER) -> Run:
     """Cancel ``run``, or ask its worker to; a finished run is returned as it is.
+
+    Of a run that is over and waits to be retried by itself, the retry is cancelled.
 
     Args:
         by: who or what cancels, in words: "ana@example.com", "token CI", "a newer commit".
@@ -27,4 +31,29 @@ def cancel_run(run: Run, *, by: str, reason: CancelReason = CancelReason.USER) -
             cancel_requested_at=Now(), cancel_requested_by=by[:255], cancel_reason=reason
         )
         run.refresh_from_db()
+    if run.is_finished and cancel_retry(run.pk, f"Its retry was cancelled by {by}."):
+        run.refresh_from_db()
     return run
+
+
+def cancel_retry(run_id: int, why: str) -> bool:
+    """Let no new run take up run ``run_id`` by itself; False if none was going to.
+
+    With that the run is the last of its attempts after all, so its end is told once more, to
+    whoever had passed it over.
+
+    Args:
+        why: a sentence for people.
+    """
+    with transaction.atomic():
+        run = Run.objects.select_for_update(no_key=True).get(pk=run_id)
+        if run.will_retry_at is None or run.retries.exists():
+            return False
+        Run.objects.filter(pk=run_id).update(
+            will_retry_at=None,
+            status_message=f"{run.status_message} {why}".strip(),
+            updated_at=Now(),
+        )
+        RunTransition.objects.filter(run=run_id, to_status=run.status).update(reacted_at=None)
+        queue.react()
+    return True

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.timezone import now
 
 from jobsvc.engine.errors import CommandRejected, RunFailure
-from jobsvc.engine.ports import SKIPPED, Ending, LeaseLost, Outcome
+from jobsvc.engine.ports import SKIPPED, WORKER_LOST, Ending, LeaseLost, Outcome
 from jobsvc.engine.supervise import supervise
 from jobsvc.engine.toolchain_build import Stopped
 from jobsvc.runs import toolchains
@@ -24,6 +26,7 @@ from jobsvc.runs.defer import Skip, state_for
 from jobsvc.runs.models import LostRace, Run
 from jobsvc.runs.plan import connection_of, plan_run
 from jobsvc.runs.record import RunRecorder, persist
+from jobsvc.runs.retry import after_loss, results_for, resumed
 from jobsvc.runs.steps import close_steps, steps_of, write_steps
 from jobsvc.statuses import CancelReason, RunStatus
 
@@ -40,6 +43,11 @@ FINAL = {
 class NoUserIdFree(RunFailure):
     template = "Every user id of JOBSVC_RUN_UIDS is taken by another run of this worker."
     remedy = "Retry the run, or ask your administrator to widen the range."
+
+
+class WorkerStopped(RunFailure):
+    template = "The worker that ran this was shut down."
+    remedy = "Retry the run."
 
 
 def execute(run: Run) -> None:
@@ -66,10 +74,22 @@ def finish(run: Run, outcome: Outcome) -> None:
     Raises:
         LostRace: somebody else ended it.
     """
-    run.refresh_from_db(fields=["status", "cancel_requested_by", "cancel_reason"])
+    run.refresh_from_db(
+        fields=["status", "cancel_requested_at", "cancel_requested_by", "cancel_reason"]
+    )
     if run.is_finished:
         raise LostRace(f"run {run.pk} has already been ended")
+    if outcome.ending == Ending.STOPPED and run.cancel_requested_at is None:
+        outcome = Outcome(ending=Ending.ERROR, message=str(WorkerStopped()), detail=WORKER_LOST)
     message, reason = outcome.message, run.cancel_reason
+    said: dict[str, Any] = {
+        "has_warnings": outcome.has_warnings,
+        "outcome": outcome.detail,
+        "failure_class": outcome.failure_class or "",
+    }
+    if outcome.detail == WORKER_LOST:
+        message, columns = after_loss(run, message, now())
+        said |= columns
     if outcome.ending == Ending.STOPPED:
         message = f"Cancelled by {run.cancel_requested_by}."
     if outcome.ending == Ending.TIMED_OUT:
@@ -79,7 +99,7 @@ def finish(run: Run, outcome: Outcome) -> None:
     with transaction.atomic():
         if outcome.ending == Ending.SUCCESS and run.status == RunStatus.STARTING:
             run.move_to(RunStatus.RUNNING, started_at=Now())  # it had nothing to do
-        run.move_to(FINAL[outcome.ending], message=message, cancel_reason=reason)
+        run.move_to(FINAL[outcome.ending], message=message, cancel_reason=reason, **said)
         close_steps(run)
 
 
@@ -96,8 +116,9 @@ def _carry_out(run: Run) -> Outcome:
         plan = plan_run(run, steps, toolchain=dbt, uid=uid)
         Path(settings.WORKSPACES_DIR).mkdir(parents=True, exist_ok=True, mode=0o711)
         try:
-            with state_for(run, dbt.version) as state:
-                outcome = supervise(replace(plan, state=state), recorder)
+            with state_for(run, dbt.version) as state, results_for(run) as results:
+                plan = replace(plan, state=state, steps=resumed(plan.steps, results))
+                outcome = supervise(plan, recorder)
                 recorder.flush()  # what a supervisor that was lost had still said
                 return outcome
         except Skip as skip:

@@ -236,6 +236,11 @@ class Run(models.Model):
             ),
             models.Index(fields=["account", "finished_at"], name="run_by_end"),
             models.Index(
+                fields=["will_retry_at"],
+                condition=Q(will_retry_at__isnull=False),
+                name="run_to_be_retried",
+            ),
+            models.Index(
                 fields=["id"],
                 condition=Q(status__in=FINISHED, followed_at=None, will_retry_at=None),
                 name="run_whose_end_is_untold",

@@ -14,6 +14,9 @@ from jobsvc.statuses import UNFINISHED, RunStatus
 FRESHNESS = "dbt source freshness"
 DOCS = "dbt docs generate"
 
+# The service's own steps: every run begins with them, a retry, too.
+OWN_KINDS = (StepKind.CLONE, StepKind.PROFILE, StepKind.DEPS)
+
 # dbt Cloud's switch never fails a run; the other two are asked for.
 FRESHNESS_POLICIES = {
     FreshnessPolicy.CONTINUE: OnFailure.WARN,
@@ -50,6 +53,9 @@ def steps_of(run: Run, connection_name: str) -> list[StepPlan]:
         named.append((_invoke(command), StepKind.COMMAND, command, policy, said))
     if configuration["generate_docs"]:
         named.append((_invoke(DOCS), StepKind.DOCS, DOCS, OnFailure.WARN, own))
+    # Of a retry: what had gone well before the step that failed.
+    left_out = range(len(OWN_KINDS), len(OWN_KINDS) + configuration.get("left_out", 0))
+    named = [step for place, step in enumerate(named) if place not in left_out]
     return [
         StepPlan(
             index=index,

@@ -8,7 +8,7 @@ import socket
 from celery import shared_task
 from django.utils.timezone import now
 
-from jobsvc.runs import chain, deactivate, dispatch, react, schedule
+from jobsvc.runs import chain, deactivate, dispatch, react, retry, schedule
 from jobsvc.runs import prune as pruning
 from jobsvc.runs import watch as watchdog
 from jobsvc.runs.execute import execute
@@ -62,6 +62,7 @@ def sweep() -> None:
     dispatch.dispatch_queued_runs()
     react.react_to_transitions()
     chain.tell_the_untold()
+    retry.start_due_retries(now())
 
 
 @shared_task

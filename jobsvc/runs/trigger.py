@@ -67,7 +67,21 @@ class Trigger:
         )
 
 
-def trigger_run(job: Job, trigger: Trigger) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class Resumption:
+    """Of a run that goes on where another one ended.
+
+    Attributes:
+        configuration: what it will do, in place of what the job says now.
+        attempt_number: of a chain of automatic retries; the first run is 1.
+    """
+
+    of: Run
+    configuration: Mapping[str, Any]
+    attempt_number: int = 1
+
+
+def trigger_run(job: Job, trigger: Trigger, resumption: Resumption | None = None) -> Run:
     """Queue one run of ``job`` and return it.
 
     Asking twice with the same ``deduplication_key`` returns the first run: a webhook
@@ -82,7 +96,7 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
         raise ValidationError("This job is deleted. Create it anew to run it.")
     if job.deactivated and trigger.cause_category in AUTOMATIC:
         raise ValidationError("This job is deactivated. Run it once, or save its settings.")
-    configuration = configuration_of(job, trigger)
+    configuration = resumption.configuration if resumption else configuration_of(job, trigger)
     variables = variables_of(trigger)
     try:
         with transaction.atomic():
@@ -100,6 +114,8 @@ def trigger_run(job: Job, trigger: Trigger) -> Run:
                 takes_slot=not job.is_ci,
                 chain_depth=chain_depth(trigger),
                 should_start_at=trigger.should_start_at,
+                retrying_run=resumption.of if resumption else None,
+                attempt_number=resumption.attempt_number if resumption else 1,
             )
             given = {
                 field.name: getattr(trigger, field.name)

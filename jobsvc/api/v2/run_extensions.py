@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from environments.variables import masked
-from jobsvc.runs.models import Run
+from jobsvc.api.fields import moment
+from jobsvc.runs.models import Run, RunStep
+from jobsvc.runs.retry import can_be_forced
 from jobsvc.runs.waiting import reasons
 
 Part = Callable[[Sequence[Run]], Mapping[int, Any]]
@@ -48,8 +50,46 @@ def _waiting(runs: Sequence[Run]) -> Mapping[int, Any]:
     }
 
 
+def _steps(runs: Sequence[Run]) -> Mapping[int, Any]:
+    """Of each step, what dbt Cloud's shape has no place for: its policy and its attempts."""
+    shown: dict[int, list[dict[str, Any]]] = {run.pk: [] for run in runs}
+    for step in RunStep.objects.filter(run__in=runs).order_by("run", "index"):
+        shown[step.run_id].append(
+            {
+                "index": step.index,
+                "name": step.label,
+                "on_failure": step.on_failure,
+                "effective_command": step.effective_command or step.command,
+                "exit_code": step.exit_code,
+                "message": step.message,
+                "attempts": step.attempts,
+            }
+        )
+    return shown
+
+
+def _retry(run: Run) -> dict[str, Any]:
+    """How it stands in a chain of automatic retries, and whether one can be asked for."""
+    return {
+        "can_be_forced": can_be_forced(run),
+        "attempt_number": run.attempt_number,
+        "will_retry_at": moment(run.will_retry_at),
+    }
+
+
+def _state(run: Run) -> dict[str, Any] | None:
+    """What a run was compared with and deferred to, and why; null where it did neither."""
+    return {"run_id": run.deferring_run_id, **run.state_used} if run.state_used else None
+
+
 PARTS: Mapping[str, Part] = {
+    "state": of_each(_state),
     "waiting": _waiting,
     "variables": of_each(lambda run: masked(run.trigger.variables_override)),
     "cancel_reason": of_each(lambda run: run.cancel_reason or None),
+    "outcome": of_each(lambda run: run.outcome or None),
+    "has_warnings": of_each(lambda run: run.has_warnings),
+    "failure_class": of_each(lambda run: run.failure_class or None),
+    "retry": of_each(_retry),
+    "steps": _steps,
 }

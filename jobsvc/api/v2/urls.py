@@ -10,6 +10,7 @@ from jobsvc.api.v2 import (
     jobs,
     projects,
     repositories,
+    retries,
     runs,
     users,
 )
@@ -24,4 +25,5 @@ urlpatterns = [
     *advice.urlpatterns,
     *job_schedules.urlpatterns,
     *runs.urlpatterns,
+    *retries.urlpatterns,
 ]

@@ -15,6 +15,7 @@ from jobsvc.engine.ports import WORKER_LOST, Ending, Outcome, Recorder
 from jobsvc.engine.process import KILL_GRACE, TERM_GRACE
 from jobsvc.engine.wire import Link, Order, deliver, is_the_end
 
+CLEAN_UP_TICK = 0.02  # seconds between two looks whether a supervisor has gone
 TICK = 0.5  # seconds between two questions whether to stop
 STOP_LIMIT = 60.0  # seconds beyond the stop ladder's own for a stopped run to end
 EXIT_LIMIT = 30.0  # seconds for a supervisor to clean up after its run
@@ -40,6 +41,9 @@ def supervise(plan: RunPlan, recorder: Recorder, *, python: str = sys.executable
         supervisor, link = _start(python)
         try:
             outcome = _converse(link, plan, recorder)
+            if outcome is None:
+                supervisor.kill()  # if it was only deaf; its children end with it
+            _wait_beside(supervisor, recorder)
         finally:
             link.close()
             status = _see_off(supervisor)
@@ -92,7 +96,7 @@ def _converse(link: Link, plan: RunPlan, recorder: Recorder) -> Outcome | None:
     patience = plan.stop_grace_seconds + TERM_GRACE + KILL_GRACE + STOP_LIMIT
     link.send(plan.to_json())
     try:
-        outcome = _follow(link, recorder, patience)
+        outcome = _follow(link, recorder, plan.timeout_seconds, patience)
     except BaseException:
         _stop_unheard(link, patience)
         raise
@@ -100,9 +104,11 @@ def _converse(link: Link, plan: RunPlan, recorder: Recorder) -> Outcome | None:
     return outcome
 
 
-def _follow(link: Link, recorder: Recorder, patience: float) -> Outcome | None:
+def _follow(link: Link, recorder: Recorder, timeout: float, patience: float) -> Outcome | None:
+    """Hand on events until the run's end; None if the supervisor is lost, or deaf to its clock."""
     next_look = 0.0
-    give_up = float("inf")
+    stopping = False
+    give_up = time.monotonic() + timeout + patience if timeout else float("inf")
     while not link.closed:
         # An empty line stands for none: the clock is looked at between any two of them.
         for line in link.receive(TICK) or [""]:
@@ -114,9 +120,10 @@ def _follow(link: Link, recorder: Recorder, patience: float) -> Outcome | None:
                 return None
             if now >= next_look:
                 next_look = now + TICK
-                if recorder.should_stop() and give_up == float("inf"):
+                if recorder.should_stop() and not stopping:
+                    stopping = True
                     link.send(Order.STOP)
-                    give_up = now + patience
+                    give_up = min(give_up, now + patience)
     return None
 
 
@@ -129,8 +136,16 @@ def _stop_unheard(link: Link, patience: float) -> None:
             return
 
 
+def _wait_beside(supervisor: subprocess.Popen[bytes], recorder: Recorder) -> None:
+    """Give the supervisor its time to clean up, while the host goes on saying it is alive."""
+    deadline = time.monotonic() + EXIT_LIMIT
+    while supervisor.poll() is None and time.monotonic() < deadline:
+        recorder.should_stop()
+        time.sleep(CLEAN_UP_TICK)
+
+
 def _see_off(supervisor: subprocess.Popen[bytes]) -> int:
-    """Wait until the supervisor has cleaned up and ended, or kill it; its exit status."""
+    """Wait until the supervisor has ended, or kill it; its exit status."""
     try:
         return supervisor.wait(EXIT_LIMIT)
     except subprocess.TimeoutExpired:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from jobsvc.engine import runner
+from jobsvc.engine import supervise as supervise_module
 from jobsvc.engine.plan import RunPlan, ToolchainPlan
 from jobsvc.engine.ports import Ending, LeaseLost, Outcome, StepEnd, Stream
 from jobsvc.engine.sandbox import available
@@ -389,6 +390,23 @@ def test_a_supervisor_that_is_killed_leaves_nothing_and_the_run_is_told_lost(mar
     assert outcome.message.startswith(
         "The process that carried the run out ended unexpectedly (status -9)."
     )
+    assert run.survivors() == []
+    assert not run.workspace.exists()
+
+
+def test_a_supervisor_that_misses_its_runs_limit_is_ended_with_all_of_the_run(marked, monkeypatch):
+    monkeypatch.setattr(supervise_module, "STOP_LIMIT", 1)
+    run = marked(STUBBORN, timeout_seconds=1)
+
+    def put_to_sleep(ear: Ear) -> bool:
+        if "running" in ear.said:
+            for pid in supervisors_of(os.getpid()):
+                os.kill(pid, signal.SIGSTOP)
+        return False
+
+    outcome = supervise(run.plan, Ear(stop_when=put_to_sleep))
+
+    assert outcome.ending is Ending.ERROR
     assert run.survivors() == []
     assert not run.workspace.exists()
 

@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import re
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -298,10 +297,10 @@ def _taken(handle: int) -> bool:
 
 def _let_everybody_read(root: Path) -> None:
     """Runs have user ids of their own, and uv was started with files closed to others."""
-    for path, directories, files in os.walk(root):
-        for name in [*directories, *files]:
+    for path, _directories, files in os.walk(root):
+        Path(path).chmod(0o755)
+        mode = 0o755 if Path(path) == root / "bin" else 0o644
+        for name in files:
             entry = Path(path, name)
-            mode = entry.lstat().st_mode
-            if not stat.S_ISLNK(mode):
-                entry.chmod(mode | 0o444 | (0o111 if mode & stat.S_IXUSR else 0))
-    root.chmod(0o755)
+            if not entry.is_symlink():
+                entry.chmod(mode)

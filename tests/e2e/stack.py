@@ -117,7 +117,7 @@ class Stack:
     def _answers(self) -> bool:
         try:
             return requests.get(f"{self.url}/livez", timeout=2).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     # --- The API -------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def commit(repository: Path, message: str, **files: str) -> str:
 
 
 @contextmanager
-def stack(database: str, data: Path) -> Iterator[Stack]:
+def stack(database: str, data: Path, **settings: str) -> Iterator[Stack]:
     """The service on ``database`` with a broker of its own; ``data/repositories`` may be cloned."""
     (data / "repositories").mkdir(parents=True)
     broker = Broker(data)
@@ -335,6 +335,7 @@ def stack(database: str, data: Path) -> Iterator[Stack]:
             JOBSVC_ALLOW_OWN_DATABASE_SERVER="true",
             JOBSVC_SWEEP_SECONDS="2",
             C_FORCE_ROOT="1",
+            **settings,
         ) as service:
             made = Stack(service, broker)
             made.start()

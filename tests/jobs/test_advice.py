@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from environments.models import Environment
-from jobsvc.jobs.advice import RULES, Facts, Finding, Severity, advise
+from jobsvc.jobs.advice import RULES, Facts, Finding, Rule, Severity, advise
 from jobsvc.jobs.models import Job
 from jobsvc.jobs.selection import Project
 
@@ -417,3 +418,24 @@ def test_the_source_of_what_is_known_is_named() -> None:
     (finding,) = said(job("dbt run -s nowhere"), project=manifest(), source="the manifest of run 9")
 
     assert "the manifest of run 9" in finding.message
+
+
+def test_the_guide_names_every_code_in_the_order_of_the_rules() -> None:
+    guide = (EXAMPLES.parents[1] / "docs" / "advice.md").read_text()
+
+    assert re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE) == [rule.__name__ for rule in RULES]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_guide_tells_the_gravest_severity_of_each(rule: Rule) -> None:
+    guide = (EXAMPLES.parents[1] / "docs" / "advice.md").read_text()
+    (told,) = re.findall(rf"^\| `{rule.__name__}` \| (\w+) \|", guide, re.MULTILINE)
+
+    found = {
+        finding.severity
+        for code, unwise, facts in UNWISE
+        for finding in said(unwise, longest_run_seconds=86_400, **facts)
+        if code == finding.code == rule.__name__
+    }
+
+    assert told == min(found, key=list(Severity).index)

@@ -6,7 +6,7 @@ are closed, and what one reads in its ``extensions`` must be good to be posted b
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db import transaction
 from drf_spectacular.utils import extend_schema
@@ -16,12 +16,12 @@ from rest_framework.request import Request
 from jobsvc.api.answers import Answer
 from jobsvc.api.routes import both
 from jobsvc.api.v2.jobs import JobResource
-from jobsvc.jobs.advice import Finding, Severity
+from jobsvc.jobs.advice import Severity
 from jobsvc.jobs.models import Job
 from jobsvc.runs.advice import advice_on
 
 
-class FindingShape(serializers.Serializer[Finding]):
+class FindingShape(serializers.Serializer[Any]):
     """One piece of advice; ``step`` counts from 1 and is null where it is about the whole job."""
 
     code = serializers.CharField()
@@ -67,8 +67,6 @@ class JobAdvice(_Advice):
 
 class NewJobAdvice(_Advice):
     """Advice on a job that is not saved."""
-
-    many: ClassVar[bool] = False
 
     @extend_schema(responses=FindingShape(many=True))
     def post(self, request: Request, **path: Any) -> Answer:

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from accounts.models import Account
+from jobsvc.engine.ports import SKIPPED
 from jobsvc.jobs.extensions import Mode
 from jobsvc.jobs.models import CompletionTrigger, Job
 from jobsvc.runs.models import Run, UpstreamEnd
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 MOST_IN_A_ROW = 20  # runs that start each other; no save can close a circle, but a bug might
 # A run that was cancelled to make room for another is no end that counts.
 CANCELS_THAT_COUNT = {"", CancelReason.USER, CancelReason.TIMEOUT}
-SKIPPED = "skipped"
 NOTE_LENGTH = 255  # characters
 PATIENCE = timedelta(seconds=30)  # within which a reaction that is on its way has come
 MOST_AT_ONCE = 100  # runs of one sweep

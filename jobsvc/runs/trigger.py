@@ -112,7 +112,7 @@ def trigger_run(job: Job, trigger: Trigger, resumption: Resumption | None = None
                 configuration=configuration,
                 concurrency_key=concurrency_key(job, trigger.pull_request_id),
                 takes_slot=not job.is_ci,
-                chain_depth=chain_depth(trigger),
+                chain_depth=chain_depth(trigger, resumption),
                 should_start_at=trigger.should_start_at,
                 retrying_run=resumption.of if resumption else None,
                 attempt_number=resumption.attempt_number if resumption else 1,
@@ -152,12 +152,13 @@ def variables_of(trigger: Trigger) -> dict[str, str]:
         raise ValidationError({"extensions": said}) from refused
 
 
-def chain_depth(trigger: Trigger) -> int:
+def chain_depth(trigger: Trigger, resumption: Resumption | None) -> int:
     """How many runs in a row led to this one, each started by the one before it having ended."""
-    if trigger.caused_by_run is None:
+    if resumption is not None:
+        return resumption.of.chain_depth
+    if trigger.cause_category != CauseCategory.JOB_COMPLETION or trigger.caused_by_run is None:
         return 0
-    by_its_end = trigger.cause_category == CauseCategory.JOB_COMPLETION
-    return trigger.caused_by_run.chain_depth + int(by_its_end)
+    return trigger.caused_by_run.chain_depth + 1
 
 
 def schema_of_pull_request(job: Job, trigger: Trigger) -> str | None:

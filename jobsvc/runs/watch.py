@@ -17,6 +17,7 @@ from django.utils.timezone import now
 
 from jobsvc.engine.plan import FailureClass
 from jobsvc.runs import queue
+from jobsvc.runs.cancel import cancel_retry
 from jobsvc.runs.models import LostRace, Run
 from jobsvc.runs.retry import after_loss
 from jobsvc.runs.steps import close_steps
@@ -41,8 +42,8 @@ RAN_ON = (
     "the job's timeout, or let it do less; the warehouse may still be busy with it."
 )
 NOT_RETRIED = (
-    "{before} It was to be retried by itself at {due:%Y-%m-%d %H:%M} UTC, and was not. Retry it "
-    "by hand if it is still wanted."
+    "It was to be retried by itself at {due:%Y-%m-%d %H:%M} UTC, and was not. Retry it by hand "
+    "if it is still wanted."
 )
 
 QUEUED_DEADLINE = timedelta(minutes=5)  # with nothing in the way
@@ -167,11 +168,6 @@ def _not_retried() -> list[Run]:
 
 def _give_up_retry(run: Run) -> None:
     """Let ``run`` be the last attempt after all, so that what waits for its end is told of it."""
-    due = run.will_retry_at
-    message = NOT_RETRIED.format(before=run.status_message, due=due).strip()
-    with transaction.atomic():
-        given_up = Run.objects.filter(pk=run.pk, will_retry_at=due, retries=None)
-        if given_up.update(will_retry_at=None, status_message=message):
-            run.transitions.filter(to_status=run.status).update(reacted_at=None)
-            queue.react()
-            logger.warning("run %s: %s", run.pk, message)
+    why = NOT_RETRIED.format(due=run.will_retry_at)
+    if cancel_retry(run.pk, why):
+        logger.warning("run %s: %s", run.pk, why)

@@ -444,23 +444,24 @@ def test_a_job_has_no_key_that_a_strict_client_does_not_know(
 def test_extensions_are_taken_in_the_body_and_shown_where_asked_for(
     api: JSONClient, jobs: str, minimal: dict[str, Any]
 ) -> None:
-    made = api.post(jobs, minimal | {"extensions": {"note": "ours"}}).json()["data"]
+    made = api.post(jobs, minimal | {"extensions": {"deactivate_after": 3}}).json()["data"]
 
     asked = api.get(f"{jobs}{made['id']}/?include_related=extensions").json()["data"]
 
-    assert asked["extensions"] == {"note": "ours"}
+    assert asked["extensions"] == {"deactivate_after": 3}
 
 
 def test_extensions_have_an_address_of_their_own(
     api: JSONClient, jobs: str, environment: Environment
 ) -> None:
-    job = JobFactory(environment=environment, extensions={"a": 1})
+    old, new = {"deactivate_after": 3}, {"retry": {"max_retries": 2}}
+    job = JobFactory(environment=environment, extensions=old)
 
     before = api.get(f"{jobs}{job.pk}/extensions/").json()["data"]
-    after = api.post(f"{jobs}{job.pk}/extensions", {"b": 2}).json()["data"]
+    after = api.post(f"{jobs}{job.pk}/extensions", new).json()["data"]
 
     job.refresh_from_db()
-    assert (before, after, job.extensions) == ({"a": 1}, {"b": 2}, {"b": 2})
+    assert (before, after, job.extensions) == (old, new, new)
 
 
 def test_related_objects_of_a_job_are_null_until_asked_for(

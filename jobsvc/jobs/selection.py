@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property, reduce
@@ -80,13 +80,13 @@ class Node:
 
     @property
     def tags(self) -> Sequence[str]:
-        tags = self.about.get("tags") or self.config.get("tags") or ()
-        return [tags] if isinstance(tags, str) else list(tags)
+        tags = self.about.get("tags") or self.config.get("tags") or []
+        return [str(tag) for tag in tags] if isinstance(tags, list) else [str(tags)]
 
     @property
     def config(self) -> Mapping[str, Any]:
-        config: Mapping[str, Any] = self.about.get("config") or {}
-        return config
+        config = self.about.get("config")
+        return config if isinstance(config, dict) else {}
 
     @property
     def is_versioned(self) -> bool:
@@ -306,17 +306,12 @@ def _in_path(project: Project, pattern: str) -> Names | None:
         for path in project.paths
         if len(path.parts) == len(wanted.parts) and all(map(fnmatchcase, path.parts, wanted.parts))
     }
-    return _where(
-        project,
-        lambda node: any(
-            place in places
-            for place in (
-                PurePosixPath(node.file),
-                *PurePosixPath(node.file).parents,
-                *([PurePosixPath(node.patch_file)] if node.patch_file else []),
-            )
-        ),
-    )
+    files = {node.file for node in project.nodes.values()}
+    inside = {
+        file for file in files if places & {PurePosixPath(file), *PurePosixPath(file).parents}
+    }
+    described = {str(place) for place in places}
+    return _where(project, lambda node: node.file in inside or node.patch_file in described)
 
 
 def _has_config(node: Node, keys: Sequence[str], wanted: str) -> bool:
@@ -365,7 +360,7 @@ def _is_source(node: Node, value: str) -> bool:
     return (
         node.section == "sources"
         and fnmatchcase(node.package, package[0] if package else "*")
-        and fnmatchcase(node.about["source_name"], source)
+        and fnmatchcase(str(node.about.get("source_name")), source)
         and fnmatchcase(node.name, table)
     )
 
@@ -399,7 +394,8 @@ def _is_in_group(node: Node, value: str) -> bool:
 def _is_test_of(node: Node, value: str) -> bool:
     if node.resource_type == "unit_test":
         return fnmatchcase(node.name, value)
-    return fnmatchcase((node.about.get("test_metadata") or {}).get("name") or "", value)
+    generic = node.about.get("test_metadata")
+    return isinstance(generic, dict) and fnmatchcase(str(generic.get("name")), value)
 
 
 _METHODS: Mapping[str, Callable[[Node, str], bool]] = {
@@ -428,16 +424,18 @@ _METHODS: Mapping[str, Callable[[Node, str], bool]] = {
 def _node(section: str, entry: Mapping[str, Any]) -> Node:
     return Node(
         section=section,
-        resource_type=entry["resource_type"],
-        name=entry["name"],
-        package=entry["package_name"],
-        fqn=tuple(entry["fqn"]),
-        file=entry["original_file_path"],
-        patch_file=(entry.get("patch_path") or "").partition("://")[2],
-        parents=frozenset(_depends_on(entry)),
+        resource_type=_text(entry["resource_type"]),
+        name=_text(entry["name"]),
+        package=_text(entry["package_name"]),
+        fqn=tuple(map(_text, entry["fqn"])),
+        file=_text(entry["original_file_path"]),
+        patch_file=_text(entry.get("patch_path") or "").partition("://")[2],
+        parents=frozenset((entry.get("depends_on") or {}).get("nodes") or ()),
         about=entry,
     )
 
 
-def _depends_on(entry: Mapping[str, Any]) -> Iterator[str]:
-    yield from (entry.get("depends_on") or {}).get("nodes") or ()
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value

@@ -20,7 +20,7 @@ from jobsvc.statuses import RunStatus, State
 RUNS_LOOKED_AT = 20
 FEWEST_RUNS = 5  # fewer say nothing of what is usual
 USUAL = 0.9  # of the runs take no longer
-LARGEST_MANIFEST = 64 * 1024**2  # bytes; a larger one takes too long while somebody waits
+LARGEST_MANIFEST = 32 * 1024**2  # bytes; a larger one takes too long while somebody waits
 
 
 def advice_on(job: Job) -> list[Finding]:

@@ -212,9 +212,45 @@ def test_with_a_default_selector_a_bare_step_has_no_answer(project: Project) -> 
     assert worked_on(other, DbtCommand.parse("dbt build", index=1)) is None
 
 
+def strange(**entries: object) -> dict[str, object]:
+    """A manifest of one model, as a job may have written it."""
+    model = {"resource_type": "model", "name": "a", "package_name": "shop", "fqn": ["shop", "a"]}
+    about = {"project_name": "shop", "adapter_type": "duckdb"}
+    nodes = {"model.shop.a": model | {"original_file_path": "models/a.sql"} | entries}
+    return {"metadata": about, "macros": {}, "nodes": nodes}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"tags": 5, "config": "none"},
+        {"tags": [{}], "config": {"group": 5, "materialized": [[]]}},
+        {"test_metadata": "unique", "access": []},
+        {"depends_on": {"nodes": ["model.shop.a", "gone"]}},
+    ],
+)
+def test_a_strange_manifest_breaks_nothing(entries: dict[str, object]) -> None:
+    project = Project.read(json.dumps(strange(**entries)).encode())
+    assert project is not None
+
+    for asked in ASKED:
+        worked_on(project, DbtCommand.parse(f"dbt list {asked}", index=1))
+
+
 @pytest.mark.parametrize(
     "manifest",
-    [b"", b"[]", b"{}", b'{"metadata": 1}', b"\xff", b'{"metadata": {"project_name": "x"}}'],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"metadata": 1}',
+        b"\xff",
+        b'{"metadata": {"project_name": "x"}}',
+        b"[" * 100_000,
+        json.dumps(strange(name=5)).encode(),
+        json.dumps(strange(fqn=["shop", 5])).encode(),
+        json.dumps(strange(depends_on={"nodes": [{}]})).encode(),
+    ],
 )
 def test_what_is_no_manifest_is_no_project(manifest: bytes) -> None:
     assert Project.read(manifest) is None

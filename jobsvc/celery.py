@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_process_init
 
-from jobsvc.engine.sandbox import die_with_parent, harden_this_process
+from jobsvc.engine.sandbox import die_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jobsvc.settings")
 
@@ -19,11 +19,10 @@ app.autodiscover_tasks()
 
 
 @worker_process_init.connect
-def guard_pool_process(**_: Any) -> None:
-    """A pool process ends with its worker, and shows its memory to nobody.
+def end_with_the_worker(**_: Any) -> None:
+    """A pool process ends with its worker.
 
-    Without the first, ``kill -9`` of a worker would leave a child that goes on with a run
-    while nobody looks after it.
+    Else ``kill -9`` of a worker would leave a child that goes on with a run while nobody
+    looks after it.
     """
     die_with_parent(signal.SIGKILL)
-    harden_this_process()

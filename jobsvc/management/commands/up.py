@@ -39,7 +39,7 @@ FIRST_PORT, LAST_PORT = 8000, 8099
 BACKLOG = 512  # requests that may wait while web starts or is busy
 READY_SECONDS = 60  # from starting the processes to the first answer
 RUN_STOP_SECONDS = 30  # beyond the stop grace, for a run that has lost its worker to end
-ACCOUNT_NAME = "Home"
+ACCOUNT_NAME = "My account"
 OWNER = "owner@example.com"
 
 

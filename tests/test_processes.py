@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-
+from pathlib import Path
 
 LOOK = """
 import ctypes, django
@@ -13,10 +13,14 @@ print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 """
 
 
-def test_a_process_that_holds_the_services_keys_closes_its_memory() -> None:
+def test_a_process_that_holds_the_services_keys_closes_its_memory(tmp_path: Path) -> None:
     printed = subprocess.run(
         [sys.executable, "-c", LOOK],
-        env={"DJANGO_SETTINGS_MODULE": "jobsvc.settings", "PYTHONPATH": "."},
+        env={
+            "DJANGO_SETTINGS_MODULE": "jobsvc.settings",
+            "JOBSVC_DATA_DIR": str(tmp_path),
+            "PYTHONPATH": ".",
+        },
         capture_output=True,
         text=True,
         check=True,

@@ -192,7 +192,7 @@ def _read(kind: type[T], value: object, path: str) -> T:
     if not isinstance(value, dict):
         raise Refused(f"{path} must be an object.")
     hints = _hints_of(cast("Any", kind))
-    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type] # dataclasses
+    known = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type] # only dataclasses come here
     if unknown := sorted(set(value) - set(known)):
         raise Refused(f"{path} has no {unknown[0]!r}. It may hold: {', '.join(sorted(known))}.")
     given: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import django
@@ -22,10 +23,13 @@ from django.db import connection  # noqa: E402 - Django must be set up first
 
 from accounts.models import Account  # noqa: E402 - as above
 from environments.models import Environment, Project  # noqa: E402 - as above
+from jobsvc.jobs.chain import Circle, Completion  # noqa: E402 - as above
 from jobsvc.jobs.define import define_job  # noqa: E402 - as above
 from jobsvc.jobs.models import Job  # noqa: E402 - as above
 from jobsvc.runs import queue  # noqa: E402 - as above
 from jobsvc.runs.cancel import cancel_run  # noqa: E402 - as above
+from jobsvc.runs.chain import start_downstream_runs  # noqa: E402 - as above
+from jobsvc.runs.deactivate import deactivate_failing_job  # noqa: E402 - as above
 from jobsvc.runs.models import ImpossibleMove, LostRace, Run  # noqa: E402 - as above
 from jobsvc.runs.schedule import start_due_runs  # noqa: E402 - as above
 from jobsvc.runs.trigger import Trigger, trigger_run  # noqa: E402 - as above
@@ -100,6 +104,104 @@ def make_due(job_id: int) -> None:
     Job.objects.filter(pk=job_id).update(
         triggers_schedule=True, cron="0 0 1 1 *", next_run_at=django.utils.timezone.now()
     )
+
+
+def make_due_together(number: int, slots: int, moment: str) -> None:
+    """That many jobs of one account, all due at ``moment`` and then a day later."""
+    due = datetime.fromisoformat(moment)
+    made = Job.objects.filter(pk__in=make_jobs(number, slots))
+    made.update(triggers_schedule=True, cron=f"{due.minute} {due.hour} * * *", next_run_at=due)
+
+
+def beat(seconds: float) -> int:
+    """Tick as often as it goes for that long; how many runs were started."""
+    end, started = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        started += len(start_due_runs(django.utils.timezone.now()))
+        time.sleep(0.02)
+    return started
+
+
+def record(seconds: float) -> int:
+    """Be a worker for that long that claims runs and ends them, and does nothing else."""
+    end, recorded = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for run_id in Run.objects.startable().values_list("pk", flat=True)[:4]:
+            if run := Run.objects.claim(run_id, worker=str(os.getpid())):
+                run.move_to(RunStatus.RUNNING)
+                run.move_to(RunStatus.SUCCESS)
+                recorded += 1
+    return recorded
+
+
+def fired() -> dict[str, list[float]]:
+    """Of each job that started a run: how many seconds after its moment each was queued."""
+    lags: dict[str, list[float]] = {str(pk): [] for pk in Job.objects.values_list("pk", flat=True)}
+    for run in Run.objects.exclude(should_start_at=None):
+        lags[str(run.job_id)].append((run.created_at - run.should_start_at).total_seconds())
+    return lags
+
+
+def queued_runs() -> int:
+    """How many runs were ever queued."""
+    return Run.objects.count()
+
+
+def unfinished() -> int:
+    return Run.objects.unfinished().count()
+
+
+def started_twice() -> int:
+    """How many runs were claimed more than once."""
+    return Run.objects.filter(attempts__gt=1).count()
+
+
+def make_fan_in(number: int, mode: str) -> list[int]:
+    """A job that waits for ``number`` others, and those."""
+    waiting, *others = make_jobs(number + 1, 5)
+    job = Job.objects.get(pk=waiting)
+    jobs = [{"job_id": other, "statuses": [10]} for other in others]
+    job.extensions = {"upstream": {"mode": mode, "jobs": jobs}}
+    define_job(job, completion=None)
+    return [waiting, *others]
+
+
+def follow(job_id: int, upstream_id: int, moment: float) -> bool:
+    """Let a job start after another; False if that would close a circle."""
+    job, upstream = Job.objects.get(pk=job_id), Job.objects.get(pk=upstream_id)
+    wait_for_start(moment)
+    try:
+        define_job(job, completion=Completion(upstream, [10]))
+    except Circle:
+        return False
+    return True
+
+
+def ended(job_id: int, status: int) -> int:
+    """A run of a job that has come to its end."""
+    run = trigger_run(Job.objects.get(pk=job_id), NOW)
+    claimed = Run.objects.claim(run.pk, worker=str(os.getpid()))
+    assert claimed is not None
+    claimed.move_to(RunStatus.RUNNING)
+    claimed.move_to(RunStatus(status))
+    return run.pk
+
+
+def tell_of_ends(run_ids: list[int], moment: float) -> int:
+    """React to the ends of runs; how many runs that started."""
+    runs = [Run.objects.get(pk=run_id) for run_id in run_ids]
+    wait_for_start(moment)
+    for run in runs:
+        deactivate_failing_job(run)
+    return sum(len(start_downstream_runs(run)) for run in runs)
+
+
+def runs_of(job_id: int) -> list[int]:
+    return list(Run.objects.filter(job=job_id).order_by("pk").values_list("pk", flat=True))
+
+
+def failures_of(job_id: int) -> int:
+    return Job.objects.get(pk=job_id).run_failure_count
 
 
 def tick(moment: float) -> int:
@@ -183,6 +285,19 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         cancel_is_asked,
         finish,
         make_due,
+        make_due_together,
+        make_fan_in,
+        follow,
+        ended,
+        tell_of_ends,
+        runs_of,
+        failures_of,
+        beat,
+        record,
+        fired,
+        queued_runs,
+        unfinished,
+        started_twice,
         tick,
         reap,
         make_history,

@@ -88,6 +88,15 @@ class VersionUnavailable(RunFailure):
     remedy = "Choose one of: {installed}; or ask your administrator to install it."
 
 
+class VersionNotBuilt(RunFailure):
+    template = "dbt {version} with {adapters} could not be installed: {reason}."
+    remedy = "Choose another version (installed: {installed}), or ask your administrator."
+
+
+class IndexUnreachable(VersionNotBuilt):
+    remedy = "Retry; if it happens again, use one that is installed: {installed}."
+
+
 class IsolationMissing(RunFailure):
     template = "This server demands {layer} to confine a run and does not have it ({got})."
     remedy = "Ask your administrator to run `manage.py doctor`; nothing of the run was started."

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from jobsvc.engine.errors import (
     CheckoutTimedOut,
+    IndexUnreachable,
     NoSpaceLeft,
     RepositoryUnreachable,
     RunFailure,
@@ -21,7 +22,13 @@ from jobsvc.engine.ports import Ending
 from jobsvc.engine.results import NodeResult
 
 # Failures of the service's own that another try may not meet again.
-PASSING = (CheckoutTimedOut, NoSpaceLeft, RepositoryUnreachable, SupervisorLost)
+PASSING = (
+    CheckoutTimedOut,
+    IndexUnreachable,
+    NoSpaceLeft,
+    RepositoryUnreachable,
+    SupervisorLost,
+)
 
 # A shell's way to say that a signal ended a process: 128 and the signal's number.
 KILLED = frozenset({137, 143})

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobsvc.engine import leftovers, sandbox
-from jobsvc.engine.errors import RunFailure
+from jobsvc.engine.errors import IndexUnreachable, VersionNotBuilt
 from jobsvc.engine.ports import Ending
 from jobsvc.engine.process import run_process
 from jobsvc.engine.sandbox import Confinement
@@ -33,10 +33,11 @@ from jobsvc.engine.toolchain import (
     read_locks,
 )
 
-BUILD_SECONDS = 900  # for one environment, its downloads included
+BUILD_SECONDS = 600  # for one environment; the watchdog gives a run 15 minutes to start
 LOOK_SECONDS = 0.2  # between two looks at whether another's building is over
 LONGEST_REASON = 400  # characters of what uv said
 KEPT_OUTPUT = 64 * 1024  # bytes of what uv said
+NOT_FETCHED = "Failed to fetch"  # uv's words where the index did not answer
 MARKER = "jobsvc.json"  # in an environment made here: what it holds
 
 # What uv may know of the worker's own environment; the rest is none of its business.
@@ -45,13 +46,8 @@ _PASSED_ON = re.compile(
     r"|(?:https?|all|no)_proxy",
     re.IGNORECASE,
 )
-_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"`]+", re.IGNORECASE)
+_ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"`)]+", re.IGNORECASE)
 _DRAWN = re.compile(r"[\u00d7\u2500-\u257f\u25b6]+")  # what uv draws a tree of causes with
-
-
-class VersionNotBuilt(RunFailure):
-    template = "dbt {version} with {adapters} could not be installed: {reason}."
-    remedy = "Choose another version (installed: {installed}), or ask your administrator."
 
 
 class Stopped(Exception):
@@ -90,7 +86,8 @@ class Workshop:
             should_stop: called several times a second all the while; what it raises is raised.
 
         Raises:
-            VersionNotBuilt: uv could not; its own words are in the sentence.
+            VersionNotBuilt: uv could not; its own words are in the sentence. Of its kind,
+                IndexUnreachable where the next try may well succeed.
             Stopped
         """
         lock = self._lock_for(wanted)
@@ -170,9 +167,12 @@ class Workshop:
             if end is Ending.STOPPED:
                 raise Stopped
             if end is Ending.TIMED_OUT:
-                raise self._failure(wanted, adapters, f"it took more than {BUILD_SECONDS} seconds")
+                reason = f"it took more than {BUILD_SECONDS} seconds"
+                raise self._failure(wanted, adapters, reason, IndexUnreachable)
             if end is not Ending.SUCCESS:
-                raise self._failure(wanted, adapters, reason_in(said.decode(errors="replace")))
+                words = said.decode(errors="replace")
+                kind = IndexUnreachable if NOT_FETCHED in words else VersionNotBuilt
+                raise self._failure(wanted, adapters, reason_in(words), kind)
         made = ExecutableToolchain({"": str(place / "bin" / "dbt")}).find("", adapters)
         if made is None or not wanted.fits(made.version):
             raise self._failure(wanted, adapters, "what was installed is not what was asked for")
@@ -196,8 +196,14 @@ class Workshop:
             # Asked for in other words, it was made by another: that one is as good.
         return Installed(final / "bin" / "dbt", made.packages)
 
-    def _failure(self, wanted: Wanted, adapters: Sequence[str], reason: str) -> VersionNotBuilt:
-        return VersionNotBuilt(
+    def _failure(
+        self,
+        wanted: Wanted,
+        adapters: Sequence[str],
+        reason: str,
+        kind: type[VersionNotBuilt] = VersionNotBuilt,
+    ) -> VersionNotBuilt:
+        return kind(
             version=wanted.exact or (f"{wanted.series}.x" if wanted.series else "(any version)"),
             adapters=in_words(adapters),
             reason=reason.strip().rstrip("."),
@@ -277,7 +283,7 @@ def reason_in(said: str) -> str:
     """What uv said, on one line, shortened, and without addresses: they may hold a password."""
     lines = [" ".join(_DRAWN.sub(" ", line).split()) for line in said.splitlines()]
     text = " ".join(line for line in lines if line and not line.startswith("hint:"))
-    text = _ADDRESS.sub("<address>", text.removeprefix("error: "))
+    text = _ADDRESS.sub("<address>", text).removeprefix("error: ").replace(" cause: ", ": ")
     if not text:
         return "uv did not say why"
     return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1].rstrip()}…"

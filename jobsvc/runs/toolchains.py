@@ -16,7 +16,7 @@ from django.conf import settings
 
 from environments import adapters
 from environments.models import Connection
-from jobsvc.engine.errors import RunFailure, VersionUnavailable
+from jobsvc.engine.errors import RunFailure, VersionNotBuilt, VersionUnavailable
 from jobsvc.engine.plan import ToolchainPlan
 from jobsvc.engine.toolchain import (
     ExecutableToolchain,
@@ -29,7 +29,7 @@ from jobsvc.engine.toolchain import (
     read_locks,
     read_version,
 )
-from jobsvc.engine.toolchain_build import VersionNotBuilt, Workshop, installed_in
+from jobsvc.engine.toolchain_build import Workshop, installed_in
 from jobsvc.runs.models import Run
 
 logger = logging.getLogger(__name__)

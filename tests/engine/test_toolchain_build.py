@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jobsvc.engine.errors import IndexUnreachable, VersionNotBuilt
 from jobsvc.engine.toolchain import Wanted, check_version, choices_of, read_locks, read_version
 from jobsvc.engine.toolchain_build import (
     MARKER,
     Stopped,
-    VersionNotBuilt,
     Workshop,
     is_hash_locked,
     package_of,
@@ -207,6 +207,18 @@ def test_a_failure_is_told_in_the_installers_words(tmp_path: Path) -> None:
         "dbt 1.10.x with duckdb could not be installed: no such host: <address>. Choose another "
         "version (installed: nothing is installed yet), or ask your administrator."
     )
+
+
+def test_an_index_that_does_not_answer_is_told_from_a_version_that_is_not(tmp_path: Path) -> None:
+    said = (
+        "error: Failed to fetch: http://u:p@index/simple/\n  cause: dns error (http://u:p@index/)"
+    )
+    workshop = make_workshop(tmp_path, fails=f"echo '{said}'; exit 2")
+
+    with pytest.raises(IndexUnreachable) as failure:
+        workshop.build(Wanted("1.10"), ["duckdb"], should_stop=never)
+
+    assert ": Failed to fetch: <address>: dns error (<address>). Retry;" in str(failure.value)
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> None:

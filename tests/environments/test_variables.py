@@ -261,3 +261,9 @@ def test_values_of_a_deleted_environment_are_not_listed(project):
     )
 
     assert variables.by_environment(project) == {}
+
+
+@pytest.mark.parametrize("schema", ['x"; drop', "9lives", ""])
+def test_a_target_schema_is_one_that_a_warehouse_takes(project, schema):
+    with pytest.raises(ValidationError, match="cannot be a schema"):
+        set_value(project, "DBT_TARGET_SCHEMA", schema)

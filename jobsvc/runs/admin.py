@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 
 from accounts.admin import ReadOnly, never
-from jobsvc.runs.models import Artifact, Run, RunStep, RunTransition, RunTrigger
+from jobsvc.runs.models import Artifact, Run, RunStep, RunTransition, RunTrigger, UpstreamEnd
 
 
 class ReadOnlyInline(admin.TabularInline[Any, Run]):
@@ -40,13 +40,19 @@ class TransitionInline(ReadOnlyInline):
     fields = readonly_fields = ("from_status", "to_status", "message", "created_at", "reacted_at")
 
 
+class EndInline(ReadOnlyInline):
+    model = UpstreamEnd
+    fk_name = "run"
+    fields = readonly_fields = ("job", "started", "note", "created_at")
+
+
 @admin.register(Run)
 class RunAdmin(ReadOnly):
     list_display = ("id", "job", "account", "status", "worker", "created_at", "finished_at")
     list_filter = ("status", "cancel_reason")
     list_select_related = ("job", "account")
     search_fields = ("=id", "job__name")
-    inlines = (TriggerInline, StepInline, TransitionInline)
+    inlines = (TriggerInline, StepInline, TransitionInline, EndInline)
 
 
 @admin.register(RunTransition)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import permutations
 from typing import Any
@@ -20,6 +20,7 @@ from jobsvc.runs.models import Run, RunTransition, UpstreamEnd
 from jobsvc.runs.react import react_to_transitions
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import CancelReason, CauseCategory, RunStatus
+from tests.conftest import JSONClient
 from tests.factories import EnvironmentFactory, JobFactory, RunFactory
 
 pytestmark = pytest.mark.django_db
@@ -260,6 +261,30 @@ def test_a_deactivated_job_is_not_started_and_the_end_says_so(environment: Envir
 
     assert start_downstream_runs(ended(first)) == []
     assert note_of(second).startswith("Not started: the job is deactivated.")
+
+
+def test_a_run_shows_what_its_end_started_and_what_not(
+    environment: Environment, client_of: Callable[..., JSONClient]
+) -> None:
+    first, second, off, last = JobFactory.create_batch(4, environment=environment)
+    follow(second, first)
+    follow(off, first)
+    Job.objects.filter(pk=off.pk).update(deactivated=True)
+    wait_for(last, [first, second])
+    run = ended(first)
+    [started] = start_downstream_runs(run)
+
+    def shown(run: Run) -> dict[str, Any]:
+        address = f"/api/v2/accounts/{run.account_id}/runs/{run.pk}/extensions/"
+        data: dict[str, Any] = client_of(run.account).get(address).json()["data"]
+        return data
+
+    assert shown(run)["downstream"] == [
+        {"job_id": second.pk, "run_id": started.pk, "note": None},
+        {"job_id": off.pk, "run_id": None, "note": note_of(off)},
+        {"job_id": last.pk, "run_id": None, "note": None},
+    ]
+    assert shown(started)["caused_by_run_id"] == run.pk
 
 
 def test_a_paused_job_is_not_started_and_the_end_says_why(environment: Environment) -> None:

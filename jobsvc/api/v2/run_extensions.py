@@ -16,7 +16,7 @@ from typing import Any
 
 from environments.variables import masked
 from jobsvc.api.fields import moment
-from jobsvc.runs.models import Run, RunStep
+from jobsvc.runs.models import Run, RunStep, UpstreamEnd
 from jobsvc.runs.retry import can_be_forced
 from jobsvc.runs.waiting import reasons
 
@@ -82,6 +82,18 @@ def _state(run: Run) -> dict[str, Any] | None:
     return {"run_id": run.deferring_run_id, **run.state_used} if run.state_used else None
 
 
+def _downstream(runs: Sequence[Run]) -> Mapping[int, Any]:
+    """The jobs that watch for a run's end: what that started of each, or why nothing.
+
+    One with neither waits for the other jobs that it is to start after.
+    """
+    shown: dict[int, list[dict[str, Any]]] = {run.pk: [] for run in runs}
+    for end in UpstreamEnd.objects.filter(run__in=runs).order_by("pk"):
+        told = {"job_id": end.job_id, "run_id": end.started_id, "note": end.note or None}
+        shown[end.run_id].append(told)
+    return shown
+
+
 PARTS: Mapping[str, Part] = {
     "state": of_each(_state),
     "waiting": _waiting,
@@ -91,5 +103,7 @@ PARTS: Mapping[str, Part] = {
     "has_warnings": of_each(lambda run: run.has_warnings),
     "failure_class": of_each(lambda run: run.failure_class or None),
     "retry": of_each(_retry),
+    "caused_by_run_id": of_each(lambda run: run.trigger.caused_by_run_id),
+    "downstream": _downstream,
     "steps": _steps,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobsvc.engine import runner
+from jobsvc.engine import leftovers, runner
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.plan import OnFailure, RunPlan, StatePlan, StepKind, StepPlan
 from jobsvc.engine.ports import Ending
@@ -34,6 +35,12 @@ sources:
         config:
           loaded_at_field: loaded_at
           freshness: {warn_after: {count: 1, period: day}}
+"""
+SNAPSHOT = """\
+snapshots:
+  - name: kept
+    relation: ref('orders')
+    config: {unique_key: id, strategy: check, check_cols: all}
 """
 
 
@@ -259,6 +266,20 @@ def test_nothing_is_written_where_a_link_of_the_repository_leads(
     assert (workspace.project / "out_file").read_text() == "not a folder"
 
 
+def test_another_user_may_read_the_state_and_own_what_is_in_the_project(
+    tmp_path: Path, bundle: Path
+) -> None:
+    uid = 65534
+    workspace = Workspace.create(tmp_path / "run-7-1", uid=uid)
+
+    set_up(workspace, bundle, "dbt build --state a/prod")
+
+    found = (workspace.state / "manifest.json").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (os.getuid(), uid, 0o640)
+    for given in ("a", "a/prod", "a/prod/manifest.json"):
+        assert (workspace.project / given).stat().st_uid == uid
+
+
 # --- Manifests -----------------------------------------------------------------------------------
 
 
@@ -430,6 +451,70 @@ def test_a_retry_never_takes_productions_results_for_its_own(
     assert recording.endings()[2:] == [Ending.ERROR, Ending.ERROR]
     assert built(recording, 4) == ["totals"]
     assert recording.end(4).effective_command == "dbt retry --defer-state ../state"
+
+
+def test_a_run_that_retries_another_defers_to_its_own_copy_of_the_state(
+    shop: Repository,
+    production: Callable[..., StatePlan],
+    pull_request: Callable[..., RunPlan],
+    tmp_path: Path,
+) -> None:
+    shop.commit(MODELS)
+    state, again = production(), production()
+    shop.commit({"models/totals.sql": "select nope from {{ ref('orders') }}"})
+    failed = Recording()
+    runner.run(pull_request(state, "dbt build --select state:modified+"), failed)
+    results = tmp_path / "run_results.json"
+    results.write_bytes(failed.artifact(3, "run_results.json"))
+    shop.commit({"models/totals.sql": "select id, 3 as more from {{ ref('orders') }}"})
+    leftovers.remove_tree(tmp_path / "workspaces" / "run-7-1")
+
+    retried = Recording()
+    build = step("dbt build --select state:modified+", resume_from=str(results))
+    outcome = runner.run(pull_request(again, build, run_id=8), retried)
+
+    assert outcome.ending is Ending.SUCCESS, outcome.message
+    assert built(retried, 3) == ["totals"]
+    assert '"main"."orders"' in compiled(retried, 3, "totals")
+    assert retried.end(3).effective_command == "dbt retry --defer-state ../state"
+
+
+COMMANDS = [
+    "dbt source freshness",
+    "dbt seed",
+    "dbt run",
+    "dbt snapshot",
+    "dbt test",
+    "dbt build",
+    "dbt compile",
+    "dbt ls",
+    "dbt show --select orders",
+    "dbt docs generate",
+    "dbt clone --full-refresh",
+]
+
+
+def test_every_command_that_gets_flags_takes_them(
+    shop: Repository,
+    production: Callable[..., StatePlan],
+    pull_request: Callable[..., RunPlan],
+    recording: Recording,
+) -> None:
+    shop.commit(
+        {
+            "models/orders.sql": "select 1 as id, current_timestamp as loaded_at",
+            "models/sources.yml": SOURCES,
+            "seeds/rates.csv": "id,rate\n1,2\n",
+            "snapshots/kept.yml": SNAPSHOT,
+            "tests/one.sql": "select 1 as id where false",
+        }
+    )
+    state = production(favor_state=True)
+
+    outcome = runner.run(pull_request(state, *COMMANDS), recording)
+
+    assert outcome.ending is Ending.SUCCESS, outcome.message
+    assert all("--state ../state --defer" in end.effective_command for end in recording.ends[2:])
 
 
 def test_results_of_the_state_can_be_selected(

@@ -47,6 +47,7 @@ NOT_RETRIED = (
 )
 
 QUEUED_DEADLINE = timedelta(minutes=5)  # with nothing in the way
+MOST_WARNED_OF = 100  # runs of one look; the next look sees the others
 STARTING_DEADLINE = timedelta(minutes=15)
 RUNNING_GRACE = timedelta(minutes=5)  # past the run's own limit, which its worker keeps
 CANCEL_DEADLINE = timedelta(seconds=60)  # a worker asked to stop a run has this long
@@ -143,18 +144,24 @@ def _take_away(run: Run, missed: _Missed) -> bool:
 
 
 def _not_taken() -> list[Run]:
-    """Runs that could have started for a while: they are free, and no other ended lately."""
+    """Runs that could have started for a while: it is their turn, and no other ended lately."""
     freed = Run.objects.finished().filter(
         account=OuterRef("account"), finished_at__gt=Now() - QUEUED_DEADLINE
     )
-    waiting = Run.objects.startable().filter(created_at__lte=Now() - QUEUED_DEADLINE)
-    return list(waiting.exclude(Exists(freed)))
+    waiting = (
+        Run.objects.startable()
+        .filter(created_at__lte=Now() - QUEUED_DEADLINE)
+        .exclude(Exists(freed))
+        .exclude(status_message=NOT_TAKEN)
+        .select_related("account")
+    )
+    return [run for run in waiting[:MOST_WARNED_OF] if run.has_its_turn()]
 
 
 def _ring_again(run: Run) -> None:
+    """Ring, and warn of it once; from then on the sweep rings as for every other run."""
     queue.execute(run.pk)
-    untold = Run.objects.queued().filter(pk=run.pk).exclude(status_message=NOT_TAKEN)
-    if untold.update(status_message=NOT_TAKEN):
+    if Run.objects.queued().filter(pk=run.pk).update(status_message=NOT_TAKEN):
         logger.warning("run %s: %s", run.pk, NOT_TAKEN)
 
 

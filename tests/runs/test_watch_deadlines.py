@@ -100,6 +100,17 @@ def test_a_run_that_waits_for_another_is_not_warned_of(claimed: MakeRun, queued:
     assert waiting.status_message == ""
 
 
+def test_a_run_whose_turn_is_still_to_come_is_not_warned_of(queued: MakeRun) -> None:
+    environment = EnvironmentFactory(project__account__run_slots=1)
+    first, second = (queued(JobFactory(environment=environment)) for _run in range(2))
+    for run in (first, second):
+        age(run, 60, "created_at")
+    watch()
+
+    told = [Run.objects.get(pk=run.pk).status_message for run in (first, second)]
+    assert told == [NOT_TAKEN, ""]
+
+
 def test_a_run_that_was_let_through_just_now_is_not_warned_of(queued: MakeRun) -> None:
     run = queued()
     age(run, 60, "created_at")

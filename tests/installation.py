@@ -39,6 +39,11 @@ class Actor:
         self._child.stdin.write(json.dumps([action, *arguments]).encode() + b"\n")
         self._child.stdin.flush()
 
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        self._child.kill()
+        self._child.wait()
+
     def answer(self) -> Any:
         """The answer to the action begun."""
         assert self._child.stdout is not None

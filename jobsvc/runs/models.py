@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils.timezone import now
 
@@ -65,8 +65,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         whom to ring; whether a run starts is decided by ``claim``.
         """
         active = Run.objects.active()
-        itself = active.filter(job=OuterRef("job"), takes_slot=True)
-        heads = Run.objects.queued().values("concurrency_key").annotate(head=Min("pk"))
+        # One look into the index for each run, also where PostgreSQL knows nothing of the table
+        # yet; as a join it would compare each queued run with each.
+        queue_of_key = Run.objects.queued().filter(concurrency_key=OuterRef("concurrency_key"))
+        first = queue_of_key.order_by("pk").values("pk")[:1]
         taken = (
             active.filter(account=OuterRef("account"), slot__isnull=False)
             .order_by()
@@ -74,11 +76,13 @@ class RunQuerySet(models.QuerySet["Run"]):
             .annotate(number=Count("pk"))
             .values("number")
         )
+        same_key = active.filter(concurrency_key=OuterRef("concurrency_key"))
+        same_job = active.filter(job=OuterRef("job"), takes_slot=True)
         return (
             self.queued()
-            .filter(pk__in=heads.values("head"))
-            .exclude(concurrency_key__in=active.values("concurrency_key"))
-            .exclude(Q(takes_slot=True) & Exists(itself))
+            .filter(pk=Subquery(first))
+            .exclude(Exists(same_key))
+            .exclude(Q(takes_slot=True) & Exists(same_job))
             .annotate(slots_taken=Coalesce(Subquery(taken), 0))
             .filter(Q(takes_slot=False) | Q(slots_taken__lt=F("account__run_slots")))
             .order_by("pk")
@@ -236,6 +240,11 @@ class Run(models.Model):
             ),
             models.Index(fields=["account", "finished_at"], name="run_by_end"),
             models.Index(
+                fields=["concurrency_key", "id"],
+                condition=Q(status=RunStatus.QUEUED),
+                name="run_queue_of_a_key",
+            ),
+            models.Index(
                 fields=["will_retry_at"],
                 condition=Q(will_retry_at__isnull=False),
                 name="run_to_be_retried",
@@ -263,10 +272,11 @@ class Run(models.Model):
         if not self.takes_slot:
             return True
         taken: int = self.slots_taken  # type: ignore[attr-defined] # annotated by startable()
+        left = self.account.run_slots - taken
         earlier = Run.objects.startable().filter(
             account=self.account_id, takes_slot=True, pk__lt=self.pk
         )
-        return earlier.count() < self.account.run_slots - taken
+        return len(earlier.values("pk")[:left]) < left
 
     def slots_to_try(self) -> list[int | None]:
         """The account's free run slots; ``[None]`` for a run that takes none."""

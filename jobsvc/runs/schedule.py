@@ -95,8 +95,7 @@ def _start(job: Job, wanted: datetime) -> Run | None:
         should_start_at=wanted,
     )
     try:
-        with transaction.atomic():
-            return trigger_run(job, trigger)
+        return trigger_run(job, trigger)
     except ValidationError as refused:
         logger.warning("job %s was due and could not start: %s", job.pk, refused)
     except OperationalError:

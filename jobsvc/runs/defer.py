@@ -132,12 +132,12 @@ def deferring_run_of(run: Run) -> Run | None:
 def runs_in_use() -> QuerySet[Run]:
     """The runs whose artifacts the next run of some job would compare with: never to be pruned."""
     jobs = Job.objects.active()
-    of_jobs = jobs.filter(deferring_job__isnull=False).annotate(
-        chosen=Subquery(state_of_job(OuterRef("deferring_job")).values("pk")[:1])
+    of_jobs = Job.objects.filter(pk__in=jobs.values("deferring_job")).annotate(
+        chosen=Subquery(state_of_job(OuterRef("pk")).values("pk")[:1])
     )
-    of_environments = jobs.filter(deferring_environment__isnull=False).annotate(
-        chosen=Subquery(state_of_environment(OuterRef("deferring_environment")).values("pk")[:1])
-    )
+    of_environments = Environment.objects.filter(
+        pk__in=jobs.values("deferring_environment")
+    ).annotate(chosen=Subquery(state_of_environment(OuterRef("pk")).values("pk")[:1]))
     return Run.objects.filter(
         Q(pk__in=of_jobs.values("chosen")) | Q(pk__in=of_environments.values("chosen"))
     )
@@ -159,12 +159,21 @@ def state_for(run: Run, dbt_version: str) -> Iterator[StatePlan | None]:
     if _deferral_of(run) == (None, None):
         yield None
         return
+    _sweep()
     place = Path(settings.WORKSPACES_DIR) / f"state-{run.pk}-{run.attempts}"
     place.mkdir(mode=0o700)
     try:
         yield _fetch(run, dbt_version, place)
     finally:
         remove_tree(place)
+
+
+def _sweep() -> None:
+    """Remove what a worker left that was killed before its run had begun."""
+    for place in Path(settings.WORKSPACES_DIR).glob("state-*-*"):
+        _, number, attempt = place.name.split("-")
+        if not Run.objects.active().filter(pk=number, attempts=attempt).exists():
+            remove_tree(place)
 
 
 def _fetch(run: Run, dbt_version: str, place: Path) -> StatePlan:

@@ -305,6 +305,21 @@ def test_the_files_are_removed_whatever_happens(production: Environment, workspa
     assert list(workspaces.iterdir()) == []
 
 
+def test_what_a_killed_worker_left_is_removed_and_what_is_in_use_is_not(
+    production: Environment, workspaces: Path
+) -> None:
+    run = ended(JobFactory(environment=production))
+    at_work = RunFactory(running=True, attempts=2)
+    kept = workspaces / f"state-{at_work.pk}-2"
+    for place in (kept, workspaces / f"state-{at_work.pk}-1", workspaces / f"state-{run.pk}-1"):
+        place.mkdir()
+
+    with state_for(deferring_to(production), DBT):
+        pass
+
+    assert list(workspaces.iterdir()) == [kept]
+
+
 def test_what_was_deferred_to_is_written_to_the_run(production: Environment) -> None:
     state = ended(JobFactory(environment=production))
     run = deferring_to(production)

@@ -255,7 +255,7 @@ def test_a_finished_run_is_told_exactly_like_this(
         "deferring_run_id": None,
         "retrying_run_id": None,
         "can_retry": False,
-        "retry_not_supported_reason": None,
+        "retry_not_supported_reason": "RETRY_NO_RUN_RESULTS",
         "job": None,
         "environment": None,
         "repository": None,

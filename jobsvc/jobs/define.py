@@ -77,8 +77,8 @@ def reactivate_job(job: Job) -> Job:
 def pause_job(job: Job, *, reason: str = "", until: datetime | None = None) -> Job:
     """Let the schedule of ``job`` rest until ``until``, or until ``resume_job``.
 
-    Only the schedule: what else starts the job still does. Moments that the schedule names
-    meanwhile are not made up for.
+    Other jobs' ends start it no more than its schedule does; who asks for a run still gets one.
+    Moments that the schedule names meanwhile are not made up for.
 
     Raises:
         ValidationError: ``until`` is over, or the reason is too long.

@@ -178,6 +178,7 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_is_said_in_a_sentence(tmp_path: Path) -> None:
     nothing = tmp_path / "toolchains"
+    nothing.write_text("no folder, so that no dbt can be put there either")
     failed = demo(tmp_path / "data", JOBSVC_TOOLCHAINS_DIR=str(nothing))
     assert failed.code == 1
     assert "The run did not succeed: " in failed.output

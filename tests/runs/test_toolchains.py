@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from jobsvc.runs import toolchains
 from jobsvc.runs.execute import execute
 from jobsvc.runs.models import Run
 from jobsvc.runs.plan import connection_of
+from jobsvc.runs.record import RunRecorder
+from jobsvc.runs.steps import steps_of, write_steps
 from jobsvc.runs.trigger import trigger_run
 from jobsvc.statuses import RunStatus
 from tests.factories import EnvironmentFactory, JobFactory
@@ -230,6 +233,29 @@ def test_a_run_that_waits_for_anothers_installing_can_be_stopped(
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(Stopped):
             toolchains.ready(run, connection_of(run), should_stop=lambda: next(looks))
+
+
+def test_a_run_that_waits_keeps_its_lease(
+    environment: Environment, empty: Path, settings: Any
+) -> None:
+    settings.HEARTBEAT_SECONDS = 0
+    (empty / ".locks").mkdir(parents=True)
+    run = Run.objects.claim(run_in(environment, dbt_version_override="1.10.23").pk, worker="w1")
+    assert run is not None
+    write_steps(run, steps_of(run, "Warehouse"))
+    leases = [run.lease_until]
+
+    def look(recorder: RunRecorder) -> bool:
+        recorder.should_stop()
+        leases.append(Run.objects.get(pk=run.pk).lease_until)
+        return len(leases) > 3
+
+    with (empty / ".locks" / "1.10.23-duckdb").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Stopped):
+            toolchains.ready(run, connection_of(run), should_stop=partial(look, RunRecorder(run)))
+
+    assert leases == sorted(set(leases))
 
 
 def test_a_run_cancelled_before_its_dbt_is_there_ends_as_cancelled(

@@ -72,6 +72,33 @@ def test_a_job_says_what_it_waits_for(visitor_of: VisitorOf) -> None:
     assert "After Nightly build ends in success" in page
 
 
+def test_a_job_says_that_it_waits_for_all_of_several(visitor_of: VisitorOf) -> None:
+    job = JobFactory(extensions={"upstream": {"mode": "all", "jobs": []}})
+    for name, statuses in (("Load", [10]), ("Check", [10, 20])):
+        upstream = JobFactory(environment=job.environment, name=name)
+        CompletionTriggerFactory(job=job, upstream=upstream, statuses=statuses, is_dbt_field=False)
+
+    page = visitor_of(job.account).get(url(job)).content.decode()
+
+    assert "After Load ends in success and Check ends in success or error" in page
+
+
+def test_a_trigger_whose_job_was_deleted_says_that_it_is_broken(visitor_of: VisitorOf) -> None:
+    chained = CompletionTriggerFactory(upstream__name="Nightly build", upstream__state=2)
+
+    page = visitor_of(chained.job.account).get(url(chained.job)).content.decode()
+
+    assert "After Nightly build (deleted: this starts nothing any more)" in page
+
+
+def test_a_job_that_was_switched_off_says_why(visitor_of: VisitorOf) -> None:
+    job = JobFactory(deactivated=True, deactivation_reason="The last 3 runs of this job failed.")
+
+    page = visitor_of(job.account).get(url(job)).content.decode()
+
+    assert "This job is switched off. The last 3 runs of this job failed.</p>" in page
+
+
 def test_run_now_queues_a_run_and_shows_it(visitor_of: VisitorOf, published: list[object]) -> None:
     job = JobFactory()
 

@@ -15,7 +15,8 @@ from django.utils.timezone import now
 
 from accounts.models import Membership
 from environments.models import Project
-from jobsvc.jobs.models import Job
+from jobsvc.jobs.extensions import Mode
+from jobsvc.jobs.models import CompletionTrigger, Job
 from jobsvc.jobs.schedule import in_words
 from jobsvc.runs.models import Run, RunStep
 from jobsvc.statuses import RunStatus, State
@@ -168,10 +169,19 @@ def triggers(job: Job) -> list[str]:
         words.append("On pull requests")
     if job.triggers_on_merge:
         words.append("When a pull request is merged")
-    for completion in job.completion_triggers.all():
-        endings = " or ".join(RunStatus(status).label.lower() for status in completion.statuses)
-        words.append(f"After {completion.upstream} ends in {endings}")
+    ends = [_end(completion) for completion in job.completion_triggers.all()]
+    if job.extended.upstream.mode == Mode.ALL:
+        ends = [" and ".join(ends)] if ends else []
+    words += [f"After {end}" for end in ends]
     return words or ["By hand or through the API"]
+
+
+def _end(completion: CompletionTrigger) -> str:
+    """What a job waits for, in words; a job that was deleted will never end again."""
+    if completion.upstream.state == State.DELETED:
+        return f"{completion.upstream} (deleted: this starts nothing any more)"
+    endings = " or ".join(RunStatus(status).label.lower() for status in completion.statuses)
+    return f"{completion.upstream} ends in {endings}"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def measure(kind: str, data: Path, *, jobs: int = JOBS, kill: bool = False) -> F
         kill: kill one beat when it is somewhere in the middle, and start another.
     """
     # Nobody listens to the broker: what is asked here is what the rows say.
-    with installation(kind, data, JOBSVC_BROKER_URL="memory://") as service:
+    with installation(kind, data, JOBSVC_BROKER_URL="memory://localhost") as service:
         watcher, *workers = (service.actor() for _ in range(3))
         moment = datetime.now(UTC).replace(second=0, microsecond=0)
         watcher.act("make_due_together", jobs, SLOTS, moment.isoformat())

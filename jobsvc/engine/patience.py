@@ -12,6 +12,12 @@ def may_retry(policy: RetryPlan, failure: FailureClass | None, *, attempt: int) 
     return failure in policy.retry_on and attempt <= policy.max_retries
 
 
+def longest_wait(policy: RetryPlan) -> float:
+    """Seconds that all waits of ``policy`` together take at most."""
+    retries = range(1, policy.max_retries + 1)
+    return sum(delay_before(policy, retry, chance=lambda: 1) for retry in retries)
+
+
 def delay_before(policy: RetryPlan, retry: int, *, chance: Callable[[], float]) -> float:
     """Seconds to wait before retry number ``retry``.
 

@@ -15,7 +15,9 @@ from django.db.models import Exists, ExpressionWrapper, OuterRef, Q, fields
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
+from jobsvc.engine.patience import longest_wait
 from jobsvc.engine.plan import FailureClass
+from jobsvc.jobs import extensions
 from jobsvc.runs import queue
 from jobsvc.runs.cancel import cancel_retry
 from jobsvc.runs.models import LostRace, Run
@@ -103,7 +105,10 @@ def _missed(run: Run) -> _Missed | None:
 
 
 def _missed_start(run: Run, clock: datetime) -> _Missed | None:
-    if run.dequeued_at is None or run.dequeued_at > clock - STARTING_DEADLINE:
+    policy = extensions.read(run.configuration.get("extensions", {})).retry
+    tries = longest_wait(policy) + policy.max_retries * settings.CHECKOUT_TIMEOUT_SECONDS
+    latest = clock - STARTING_DEADLINE - timedelta(seconds=tries)
+    if run.dequeued_at is None or run.dequeued_at > latest:
         return None
     return _Missed(RunStatus.ERROR, DID_NOT_START, failure_class=FailureClass.INFRASTRUCTURE)
 

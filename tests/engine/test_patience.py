@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from jobsvc.engine.patience import delay_before, may_retry
+from jobsvc.engine.patience import delay_before, longest_wait, may_retry
 from jobsvc.engine.plan import Backoff, FailureClass, Jitter, RetryPlan
 
 
@@ -79,3 +79,11 @@ def test_by_default_only_what_may_pass_is_retried(
 
 def test_a_job_that_asks_for_no_retries_gets_none() -> None:
     assert not may_retry(RetryPlan(), FailureClass.INFRASTRUCTURE, attempt=1)
+
+
+def test_all_waits_together_are_told() -> None:
+    policy = RetryPlan(
+        max_retries=3, delay_seconds=10, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL
+    )
+
+    assert longest_wait(policy) == 10 + 30 + 70

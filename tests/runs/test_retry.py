@@ -523,3 +523,13 @@ def test_the_sweep_starts_what_is_due(lost: Run) -> None:
     sweep()
 
     assert lost.retries.count() == 1
+
+
+def test_a_run_whose_checkout_is_tried_again_has_longer_to_be_ready(claimed: MakeRun) -> None:
+    patient, other = claimed(JobFactory(extensions=POLICY)), claimed(JobFactory())
+    Run.objects.update(dequeued_at=now() - timedelta(minutes=16))
+
+    assert watch() == [other]
+
+    Run.objects.update(dequeued_at=now() - timedelta(minutes=16 + 4 + 10))
+    assert watch() == [patient]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -17,7 +18,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
-from jobsvc.engine.errors import CommandRejected, RunFailure
+from jobsvc.engine.errors import CommandRejected, NoSpaceLeft, RunFailure
 from jobsvc.engine.ports import SKIPPED, WORKER_LOST, Ending, LeaseLost, Outcome
 from jobsvc.engine.supervise import supervise
 from jobsvc.engine.toolchain_build import Stopped
@@ -59,9 +60,11 @@ def execute(run: Run) -> None:
         return
     except (RunFailure, CommandRejected) as failure:
         outcome = Outcome(ending=Ending.ERROR, message=str(failure))
-    except Exception:
-        logger.exception("run %s stopped on a bug", run.pk)
-        outcome = Outcome(ending=Ending.ERROR, message=str(RunFailure()))
+    except Exception as error:
+        logger.exception("run %s stopped on a bug, or on this machine", run.pk)
+        is_full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+        sentence = str(NoSpaceLeft() if is_full else RunFailure())
+        outcome = Outcome(ending=Ending.ERROR, message=sentence)
     try:
         persist(run, lambda: finish(run, outcome), since=time.monotonic())
     except (LostRace, LeaseLost) as lost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable
@@ -178,6 +179,20 @@ def test_a_bug_ends_the_run_without_showing_its_words(
     assert done.status == RunStatus.ERROR
     assert done.status_message.startswith("The run stopped because of a problem in this service.")
     assert "FIELD_ENCRYPTION_KEYS" not in done.status_message
+
+
+def test_a_full_disk_under_the_stored_files_is_said_in_words(
+    claimed: MakeRun, job_of: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(artifacts, "put", full)
+
+    done = carried_out(claimed(job_of("dbt run")))
+
+    assert done.status == RunStatus.ERROR
+    assert done.status_message.startswith("The worker has no disk space left.")
 
 
 def test_a_recorder_that_fails_stops_the_steps_and_ends_the_run(

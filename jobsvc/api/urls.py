@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from django.urls import include, path, re_path
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.views import APIView
@@ -25,13 +27,18 @@ class UnknownAddress(APIView):
         raise NotFound("There is nothing at this address. Compare it with the list at /api/docs/.")
 
 
+@method_decorator(require_safe, name="dispatch")
+class Page(SpectacularSwaggerSplitView):
+    """The page about the API. Only to be read: its renderer has no way to show a refusal."""
+
+
 urlpatterns = [
     path("v2/", include("jobsvc.api.v2.urls")),
     path("v3/", include("jobsvc.api.v3.urls")),
     *both("schema", SpectacularAPIView),
     *both(
         "docs",
-        SpectacularSwaggerSplitView,
+        Page,
         template_name="api/docs.html",
         url="/api/schema/",
     ),

@@ -75,6 +75,15 @@ def test_the_page_needs_no_inline_script_or_style(db: None) -> None:
     assert "unsafe" not in response["Content-Security-Policy"]
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "POST", "PATCH", "PUT", "DELETE", "TRACE"])
+@pytest.mark.parametrize("url", ["/api/docs/", "/api/docs"])
+def test_the_page_can_only_be_read(method: str, url: str) -> None:
+    response = client_with().generic(method, url)
+
+    assert response.status_code == 405
+    assert response["Allow"] == "GET, HEAD"
+
+
 def test_the_pages_script_comes_from_the_same_address(db: None) -> None:
     response = client_with().get("/api/docs/?script=", HTTP_ACCEPT="*/*")
 

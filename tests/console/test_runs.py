@@ -11,7 +11,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Account
 from jobsvc.runs.models import LogChunk, Run, RunStep
-from jobsvc.statuses import RunStatus
+from jobsvc.runs.trigger import Trigger, trigger_run
+from jobsvc.statuses import CauseCategory, RunStatus
 from tests.factories import ArtifactFactory, JobFactory, RunFactory, RunStepFactory
 
 VisitorOf = Callable[..., Client]
@@ -195,8 +196,23 @@ def test_a_queued_run_says_which_run_it_waits_for(visitor_of: VisitorOf) -> None
 
     page = text(visitor_of(holder.account), url(waiting))
 
-    assert "Runs of this job never overlap" in page
-    assert f'<a id="holder" href="{url(holder)}">run #{holder.pk}</a>' in page
+    assert f"Waits for run {holder.pk} of the same job to end." in page
+    assert reverse("console:short_run", args=[holder.pk]) in page
+
+
+def test_a_queued_run_says_that_another_job_holds_its_key(visitor_of: VisitorOf) -> None:
+    queue = {"queue": {"concurrency_key": "prod marts"}}
+    job = JobFactory(extensions=queue)
+    trigger = Trigger(cause="x", cause_category=CauseCategory.API)
+    holder = Run.objects.claim(trigger_run(job, trigger).pk, worker="w1")
+    assert holder is not None
+    other = JobFactory(environment=job.environment, extensions=queue)
+    waiting = trigger_run(other, trigger)
+
+    page = text(visitor_of(job.account), url(waiting))
+
+    assert "both jobs share the concurrency key" in page
+    assert reverse("console:short_run", args=[holder.pk]) in page
 
 
 def test_a_queued_run_says_that_all_slots_are_taken(visitor_of: VisitorOf) -> None:
@@ -204,7 +220,9 @@ def test_a_queued_run_says_that_all_slots_are_taken(visitor_of: VisitorOf) -> No
     Account.objects.filter(pk=holder.account_id).update(run_slots=1)
     waiting = RunFactory(job=JobFactory(environment=holder.environment))
 
-    assert "All 1 run slots" in text(visitor_of(holder.account), url(waiting))
+    page = text(visitor_of(holder.account), url(waiting))
+
+    assert "The account&#x27;s run slot is taken" in page
 
 
 def test_text_of_a_run_is_never_markup(visitor_of: VisitorOf) -> None:

@@ -23,7 +23,8 @@ from jobsvc.runs.artifacts import of_run, open_artifact
 from jobsvc.runs.cancel import cancel_run
 from jobsvc.runs.logs import TAIL_LIMIT, console_log, tail
 from jobsvc.runs.models import Run, RunStep
-from jobsvc.statuses import ACTIVE, FINISHED, RunStatus
+from jobsvc.runs.waiting import reasons
+from jobsvc.statuses import FINISHED, RunStatus
 
 PAGE_SIZE = 50  # runs
 LOG_SHOWN = 200_000  # characters of a log's end; the whole is one link away
@@ -130,7 +131,7 @@ def run_detail(
         "follow": follow,
         "live": run.status not in FINISHED,
         "failures": [s for s in steps if s.status == RunStatus.ERROR and s.message],
-        "waiting": _why_waiting(run) if run.status == RunStatus.QUEUED else None,
+        "waiting": reasons([run]).get(run.pk),
         "files": files,
     }
     if is_fragment(request):
@@ -170,29 +171,6 @@ def _log(run: Run, step: RunStep | None, *, follow: bool) -> LogView | None:
 
 def _goes_on(run: Run, step: RunStep, *, follow: bool) -> bool:
     return not run.is_finished and (follow or step.status not in FINISHED)
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Why a queued run has not begun: a sentence, and the run that it waits for, if it is one."""
-
-    sentence: str
-    run: Run | None = None
-
-
-def _why_waiting(run: Run) -> Waiting:
-    """What holds a queued run back now: a hint; the claim decides."""
-    same = run.account.runs.filter(concurrency_key=run.concurrency_key, status__in=ACTIVE)
-    if holder := same.first():
-        return Waiting("Runs of this job never overlap. It waits for", holder)
-    ahead = run.account.runs.filter(status=RunStatus.QUEUED, pk__lt=run.pk).count()
-    place = f" {ahead} other queued {'run is' if ahead == 1 else 'runs are'} before it."
-    if run.takes_slot and not run.slots_to_try():
-        return Waiting(
-            f"All {run.account.run_slots} run slots of {run.account} are taken; it starts as soon "
-            f"as one is free.{place if ahead else ''}"
-        )
-    return Waiting(f"It waits for a worker to take it.{place if ahead else ''}")
 
 
 @require_safe

@@ -8,19 +8,18 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from environments.models import Environment
 from jobsvc.engine import state
 from jobsvc.engine.errors import RunFailure
-from jobsvc.engine.leftovers import remove_tree
 from jobsvc.engine.plan import StatePlan
 from jobsvc.engine.results import RUN_RESULTS
 from jobsvc.jobs import extensions
 from jobsvc.jobs.extensions import WhenNoState
 from jobsvc.jobs.models import Job, JobType
 from jobsvc.runs.artifacts import open_artifact
+from jobsvc.runs.folders import folder_for
 from jobsvc.runs.models import Artifact, Run, RunQuerySet
 from jobsvc.statuses import CauseCategory, RunStatus
 
@@ -159,21 +158,8 @@ def state_for(run: Run, dbt_version: str) -> Iterator[StatePlan | None]:
     if _deferral_of(run) == (None, None):
         yield None
         return
-    _sweep()
-    place = Path(settings.WORKSPACES_DIR) / f"state-{run.pk}-{run.attempts}"
-    place.mkdir(mode=0o700)
-    try:
+    with folder_for(run, "state") as place:
         yield _fetch(run, dbt_version, place)
-    finally:
-        remove_tree(place)
-
-
-def _sweep() -> None:
-    """Remove what a worker left that was killed before its run had begun."""
-    for place in Path(settings.WORKSPACES_DIR).glob("state-*-*"):
-        _, number, attempt = place.name.split("-")
-        if not Run.objects.active().filter(pk=number, attempts=attempt).exists():
-            remove_tree(place)
 
 
 def _fetch(run: Run, dbt_version: str, place: Path) -> StatePlan:

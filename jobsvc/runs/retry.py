@@ -18,7 +18,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
@@ -26,7 +25,6 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from accounts.models import Token, User
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.errors import CommandRejected
-from jobsvc.engine.leftovers import remove_tree
 from jobsvc.engine.patience import delay_before, may_retry
 from jobsvc.engine.plan import FailureClass, OnFailure, StepPlan
 from jobsvc.engine.ports import WORKER_LOST
@@ -35,6 +33,7 @@ from jobsvc.jobs import extensions
 from jobsvc.jobs.models import Job
 from jobsvc.runs.artifacts import open_artifact
 from jobsvc.runs.cancel import cancel_retry
+from jobsvc.runs.folders import folder_for
 from jobsvc.runs.models import Artifact, Run, RunStep
 from jobsvc.runs.steps import OWN_KINDS
 from jobsvc.runs.trigger import Resumption, Trigger, trigger_run
@@ -293,12 +292,8 @@ def results_for(run: Run) -> Iterator[str]:
     if run.retrying_run is None or failed is None or failed.exit_code != 1:
         yield ""
         return
-    place = Path(settings.WORKSPACES_DIR) / f"retry-{run.pk}-{run.attempts}"
-    place.mkdir(mode=0o700)
-    try:
+    with folder_for(run, "retry") as place:
         yield _fetch(run.retrying_run, failed, place / RUN_RESULTS)
-    finally:
-        remove_tree(place)
 
 
 def _fetch(old: Run, failed: RunStep, copy: Path) -> str:

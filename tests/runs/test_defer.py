@@ -219,6 +219,24 @@ def test_a_run_of_other_code_or_in_another_schema_is_passed_over(
     assert deferring_run_of(deferring_to(production)) == good
 
 
+def test_a_run_that_was_skipped_built_nothing_to_compare_with(production: Environment) -> None:
+    job = JobFactory(environment=production)
+    good = ended(job)
+    ended(job, outcome="skipped")
+
+    assert deferring_run_of(deferring_to(production)) == good
+
+
+def test_a_run_whose_variables_name_another_schema_is_passed_over(production: Environment) -> None:
+    job = JobFactory(environment=production)
+    good = ended(job)
+    trial = deferring(job, variables_override={"DBT_TARGET_SCHEMA": "trial"})
+    Run.objects.filter(pk=trial.pk).update(status=RunStatus.SUCCESS, finished_at=now())
+    ArtifactFactory(step=RunStepFactory(run=trial, builds=True), content=MANIFEST)
+
+    assert deferring_run_of(deferring_to(production)) == good
+
+
 @pytest.mark.parametrize("custom", [True, False])
 @pytest.mark.parametrize("sha", [None, SHA])
 def test_a_run_that_names_the_environments_own_branch_counts(
@@ -311,7 +329,7 @@ def test_what_a_killed_worker_left_is_removed_and_what_is_in_use_is_not(
     run = ended(JobFactory(environment=production))
     at_work = RunFactory(running=True, attempts=2)
     kept = workspaces / f"state-{at_work.pk}-2"
-    for place in (kept, workspaces / f"state-{at_work.pk}-1", workspaces / f"state-{run.pk}-1"):
+    for place in (kept, workspaces / f"state-{at_work.pk}-1", workspaces / f"retry-{run.pk}-1"):
         place.mkdir()
 
     with state_for(deferring_to(production), DBT):

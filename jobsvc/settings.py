@@ -25,7 +25,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env(eager=False)
 
-MODE = env.str("JOBSVC_MODE", "embedded", validate=lambda mode: mode in {"embedded", "production"})
+MODE = env.str(
+    "JOBSVC_MODE",
+    "embedded",
+    validate=validate.OneOf(["embedded", "production"], error="is embedded or production"),
+)
 EMBEDDED = MODE == "embedded"
 DATA_DIR = env.path("JOBSVC_DATA_DIR", BASE_DIR / ".jobsvc").resolve()
 
@@ -130,12 +134,11 @@ USE_TZ = True
 
 # --- Database ----------------------------------------------------------------------------
 
-DATABASES = {
-    "default": env.dj_db_url(
-        "JOBSVC_DATABASE_URL", f"sqlite:///{DATA_DIR}/db.sqlite3", conn_max_age=60
-    )
-}
-_database = DATABASES["default"]
+# None where the address cannot be read, which seal() says at the end.
+_database = env.dj_db_url(
+    "JOBSVC_DATABASE_URL", f"sqlite:///{DATA_DIR}/db.sqlite3", conn_max_age=60
+) or {"ENGINE": ""}
+DATABASES = {"default": _database}
 if _database["ENGINE"].endswith("sqlite3"):
     # A read that later writes would fail with "database is locked" in a deferred transaction.
     _database["OPTIONS"] = {
@@ -182,7 +185,11 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {"jobsvc.runs.tasks.execute_run": {"queue": "runs"}}
 CELERY_TIMEZONE = "UTC"
 
-SWEEP_SECONDS = env.float("JOBSVC_SWEEP_SECONDS", 2 if EMBEDDED else 30)
+SWEEP_SECONDS = env.float(
+    "JOBSVC_SWEEP_SECONDS",
+    2 if EMBEDDED else 30,
+    validate=validate.Range(min=0.1, max=3600, error="is from 0.1 to 3600 seconds"),
+)
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 CELERY_BEAT_SCHEDULE = {
@@ -247,9 +254,10 @@ TOOLCHAINS_DIR = env.path("JOBSVC_TOOLCHAINS_DIR", BASE_DIR / ".toolchains").res
 CONSTRAINTS_DIR = BASE_DIR / "constraints"  # dbt-*.txt: the versions that runs may have made
 LEASE_SECONDS = 30  # without a heartbeat for this long, a run is taken from its worker
 HEARTBEAT_SECONDS = 10
-RUN_MAX_SECONDS = env.int("JOBSVC_RUN_MAX_SECONDS", 24 * 3600)
-STOP_GRACE_SECONDS = env.int("JOBSVC_STOP_GRACE_SECONDS", 10)  # from SIGINT to SIGTERM
-CHECKOUT_TIMEOUT_SECONDS = env.int("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", 300)
+_seconds = {"validate": validate.Range(min=1, error="is at least 1 second")}
+RUN_MAX_SECONDS = env.int("JOBSVC_RUN_MAX_SECONDS", 24 * 3600, **_seconds)
+STOP_GRACE_SECONDS = env.int("JOBSVC_STOP_GRACE_SECONDS", 10, **_seconds)  # SIGINT to SIGTERM
+CHECKOUT_TIMEOUT_SECONDS = env.int("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", 300, **_seconds)
 # Days that things of a finished run are kept; 0 keeps them for ever.
 _days = {"validate": validate.Range(min=0, max=36500, error="is from 0 to 36500 days")}
 KEEP_RUNS_DAYS = env.int("JOBSVC_KEEP_RUNS_DAYS", 365, **_days)
@@ -346,12 +354,18 @@ SPECTACULAR_SETTINGS = {
 
 # --- Logging -----------------------------------------------------------------------------
 
+_levels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+LOG_LEVEL = env.str(
+    "JOBSVC_LOG_LEVEL",
+    "INFO",
+    validate=validate.OneOf(_levels, error=f"is one of {', '.join(_levels)}"),
+)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("JOBSVC_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
 }
 
 EMAIL_CONFIG = env.dj_email_url("JOBSVC_EMAIL_URL", "consolemail://")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,3 +92,32 @@ def test_a_try_out_is_no_error_until_it_is_deployed(sound: Any) -> None:
 
     assert [message.id for message in run_checks()] == []
     assert [message.id for message in ours()] == ["jobsvc.E007", "jobsvc.E008"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("JOBSVC_MODE", "prod"),
+        ("JOBSVC_DATABASE_URL", "the one on my laptop"),
+        ("JOBSVC_SWEEP_SECONDS", "0"),
+        ("JOBSVC_RUN_MAX_SECONDS", "-5"),
+        ("JOBSVC_STOP_GRACE_SECONDS", "soon"),
+        ("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", "0"),
+        ("JOBSVC_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_at_start_by_name(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    wrong = {variable: value, "JOBSVC_KEEP_RUNS_DAYS": "-1"}
+    started = subprocess.run(
+        [sys.executable, "-c", "import jobsvc.settings"],
+        env={"JOBSVC_DATA_DIR": str(tmp_path), "PYTHONPATH": ".", **wrong},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    last = started.stderr.splitlines()[-1]
+    assert started.returncode == 1
+    assert all(name in last for name in wrong)

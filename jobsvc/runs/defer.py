@@ -14,6 +14,7 @@ from environments.models import Environment
 from jobsvc.engine import state
 from jobsvc.engine.errors import RunFailure
 from jobsvc.engine.plan import StatePlan
+from jobsvc.engine.ports import SKIPPED as SKIPPED_RUN
 from jobsvc.engine.results import RUN_RESULTS
 from jobsvc.jobs import extensions
 from jobsvc.jobs.extensions import WhenNoState
@@ -81,7 +82,9 @@ def usable() -> RunQuerySet:
     """The runs whose artifacts may be state, the newest first.
 
     They succeeded, left a manifest, and built in the environment's own schema the code of the
-    environment's own branch: what a pull request or a trial built is no one's production.
+    environment's own branch: what a pull request or a trial built is no one's production. A run
+    that was skipped read its project and built none of it: compared with that, what it did not
+    build would seem to be there.
     """
     manifest = Artifact.objects.filter(step__run=OuterRef("pk"), path=state.MANIFEST)
     # The name of a repository's default branch is known from the runs that asked for no other.
@@ -93,6 +96,7 @@ def usable() -> RunQuerySet:
     ) | Q(environment__use_custom_branch=False, trigger__git_branch=F("default_branch"))
     return (
         Run.objects.filter(Exists(manifest), status=RunStatus.SUCCESS)
+        .exclude(outcome=SKIPPED_RUN)
         .filter(
             Q(configuration__schema_override=None) | Q(configuration__schema_override__isnull=True)
         )

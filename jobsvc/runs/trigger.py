@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.models import Token, User
-from environments.variables import checked
+from environments.variables import TARGET_SCHEMA, checked
 from jobsvc.jobs.define import reactivate_job
 from jobsvc.jobs.models import Job, validate_steps
 from jobsvc.runs import queue
@@ -171,6 +171,20 @@ def schema_of_pull_request(job: Job, trigger: Trigger) -> str | None:
     return f"dbt_cloud_pr_{job.pk}_{trigger.pull_request_id}"
 
 
+def schema_of(job: Job, trigger: Trigger) -> str | None:
+    """The schema that this run builds in instead of its environment's; None where it does not.
+
+    A variable of the run that names one counts as well: what is built elsewhere is nothing that
+    other runs are to be compared with.
+    """
+    return (
+        trigger.schema_override
+        or schema_of_pull_request(job, trigger)
+        or variables_of(trigger).get(TARGET_SCHEMA)
+        or None
+    )
+
+
 def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
     """What this run will do: the job's settings as they are now, with the trigger's overrides.
 
@@ -201,7 +215,7 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
         "generate_docs": pick(trigger.generate_docs_override, job.generate_docs),
         "run_generate_sources": job.run_generate_sources,
         "dbt_version": pick(trigger.dbt_version_override, job.dbt_version),
-        "schema_override": pick(trigger.schema_override, schema_of_pull_request(job, trigger)),
+        "schema_override": schema_of(job, trigger),
         "git_branch": trigger.git_branch,
         "git_sha": trigger.git_sha,
         "deferring_job_definition_id": job.deferring_job_id,

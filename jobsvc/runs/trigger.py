@@ -207,6 +207,9 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
                 "or trigger it with steps_override."
             }
         )
+    extensions = dict(job.extensions)
+    if trigger.steps_override:
+        extensions.pop("steps", None)  # they speak of the job's own steps, by their places
     return {
         "execute_steps": steps,
         "threads": pick(trigger.threads_override, job.threads),
@@ -220,5 +223,5 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
         "git_sha": trigger.git_sha,
         "deferring_job_definition_id": job.deferring_job_id,
         "deferring_environment_id": job.deferring_environment_id,
-        "extensions": job.extensions,
+        "extensions": extensions,
     }

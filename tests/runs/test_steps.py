@@ -128,3 +128,19 @@ def test_the_steps_of_another_run_are_left_alone(
     close_steps(recorder.run)
 
     assert set(other.steps.values_list("status", flat=True)) == {RunStatus.QUEUED}
+
+
+def test_what_a_job_says_of_its_steps_is_not_said_of_others_that_a_run_has_instead() -> None:
+    job = JobFactory(
+        execute_steps=["dbt seed"],
+        extensions={
+            "steps": [{"name": "Load", "on_failure": "warn"}],
+            "freshness": {"on_error": "fail"},
+        },
+        run_generate_sources=True,
+    )
+    run = trigger_run(job, replace(BY_API, steps_override=["dbt build"]))
+    freshness, build = steps_of(run, "Postgres")[3:]
+
+    assert (build.label, build.on_failure) == ("", OnFailure.STOP)
+    assert freshness.on_failure == OnFailure.STOP

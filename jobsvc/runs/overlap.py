@@ -71,15 +71,18 @@ def _collapse(run: Run) -> None:
 
 
 def _rivals(run: Run) -> RunQuerySet:
-    """The older runs of the job that wait or go on; of a CI job, those of the pull request."""
+    """The older runs of the job that wait or go on; of a CI job, those of the pull request.
+
+    A run of a CI job that is for no pull request has those for rivals that are for none either.
+    """
     rivals = Run.objects.unfinished().filter(job=run.job, pk__lt=run.pk).order_by("pk")
-    number = run.trigger.pull_request_id
-    if not run.job.is_ci or number is None:
+    if not run.job.is_ci:
         return rivals
+    number = run.trigger.pull_request_id
     return rivals.filter(pk__in=[rival.pk for rival in _with_triggers(rivals, number)])
 
 
-def _with_triggers(rivals: RunQuerySet, number: int) -> list[Run]:
+def _with_triggers(rivals: RunQuerySet, number: int | None) -> list[Run]:
     candidates = rivals.select_related("trigger")
     return [rival for rival in candidates if rival.trigger.pull_request_id == number]
 

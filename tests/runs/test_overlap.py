@@ -182,6 +182,13 @@ def test_a_policy_of_a_ci_job_is_about_one_pull_request() -> None:
     assert statuses(*runs) == [CANCELLED, QUEUED, QUEUED]
 
 
+def test_a_run_of_a_ci_job_for_no_pull_request_leaves_those_of_pull_requests_alone() -> None:
+    job = JobFactory(ci=True, extensions={"queue": {"on_overlap": "cancel_queued"}})
+    runs = trigger(job, replace(BY_API, github_pull_request_id=7), BY_API, BY_API)
+
+    assert statuses(*runs) == [QUEUED, CANCELLED, QUEUED]
+
+
 def test_a_job_that_makes_up_for_every_moment_is_not_over_scheduled() -> None:
     job = JobFactory(extensions={"schedule": {"misfire": "all"}})
     runs = trigger(job, BY_SCHEDULE, BY_SCHEDULE)

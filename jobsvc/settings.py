@@ -242,6 +242,8 @@ STORAGES = {
 }
 STATIC_URL = "static/"
 STATIC_ROOT = env.path("JOBSVC_STATIC_ROOT", DATA_DIR / "static")
+if EMBEDDED:
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns of each start without it
 WHITENOISE_USE_FINDERS = DEBUG
 MEDIA_ROOT = DATA_DIR / "media"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2  # bytes of a request's body

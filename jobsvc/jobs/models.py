@@ -186,6 +186,11 @@ class Job(models.Model):
         """``extensions``, read: what this service offers beyond dbt Cloud."""
         return extensions.read(self.extensions)
 
+    @property
+    def starts_next_at(self) -> datetime | None:
+        """When its schedule starts it next; None while it is deactivated, for then it does not."""
+        return None if self.deactivated else self.next_run_at
+
     def is_overdue(self, moment: datetime) -> bool:
         """Whether its schedule named a moment that nothing has looked at: no beat ticks."""
         return (

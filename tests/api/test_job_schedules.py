@@ -63,6 +63,8 @@ def test_a_deactivated_job_has_no_next_runs(api: JSONClient, place: str, job: Jo
     Job.objects.filter(pk=job.pk).update(deactivated=True)
 
     assert data(api.get(f"{place}/schedule"))["next_runs"] == []
+    shown = data(api.get(f"{place}/"))
+    assert (shown["next_run"], shown["next_run_humanized"]) == (None, None)
 
 
 def test_a_schedule_is_paused_with_a_reason_and_a_date(api: JSONClient, place: str) -> None:

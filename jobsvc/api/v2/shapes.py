@@ -501,7 +501,7 @@ class JobShape(Shape[Job]):
     lifecycle_webhooks_url = Nothing()
     is_deferrable = serializers.SerializerMethodField()
     cron_humanized = serializers.SerializerMethodField()
-    next_run = MomentField(source="next_run_at", read_only=True)
+    next_run = MomentField(source="starts_next_at", read_only=True)
     next_run_humanized = serializers.SerializerMethodField()
     account = Related(AccountShape)
     project = Related(ProjectShape)
@@ -611,4 +611,4 @@ class JobShape(Shape[Job]):
         return cron_in_words(job.cron, job.timezone)
 
     def get_next_run_humanized(self, job: Job) -> str | None:
-        return seen_from_now(job.next_run_at) or None
+        return seen_from_now(job.starts_next_at) or None

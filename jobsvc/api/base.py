@@ -103,7 +103,7 @@ class Body(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, Mapping):
-            self.fail("invalid", datatype=type(data).__name__)
+            raise serializers.ValidationError("Give an object, in braces.")
         given = {key: value for key, value in data.items() if value is not None}
         if self.whole:
             self._require(given)

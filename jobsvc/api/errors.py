@@ -34,6 +34,14 @@ WORDS = {
     "required": "is missing. Add it to the body.",
     "null": "cannot be null. Give it a value.",
     "blank": "cannot be empty. Give it a value.",
+    "not_a_list": "is not a list. Write it in square brackets.",
+    "not_a_dict": "is not an object. Write it in braces.",
+}
+# What DRF says of a wrong kind of value, all under one code, and the same with what to do.
+KINDS = {
+    "Not a valid string.": "is not a text. Write it in quotes.",
+    "A valid integer is required.": "is not a whole number. Write it in digits.",
+    "Must be a valid boolean.": "is neither true nor false. Write one of these.",
 }
 NO_FIELD = {"__all__", "non_field_errors", "detail"}
 # Columns that the API calls otherwise.
@@ -97,8 +105,10 @@ def sentences_of(detail: Any, field: str = "") -> Iterator[str]:
             yield from sentences_of(part, field)
     elif not field or str(detail).startswith(field):
         yield str(detail)
-    elif getattr(detail, "code", "") in WORDS:
-        yield f"{field} {WORDS[detail.code]}"
+    elif words := WORDS.get(getattr(detail, "code", "")) or KINDS.get(str(detail)):
+        yield f"{field} {words}"
+    elif getattr(detail, "code", "") == "invalid_choice":
+        yield f"{field}: {detail} Choose one that /api/docs/ names."
     else:
         yield f"{field}: {detail}"
 

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from accounts.models import Account
 from jobsvc.api import parsers
 from tests.conftest import JSONClient, client_with
-from tests.factories import JobFactory, ProjectFactory
+from tests.factories import EnvironmentFactory, JobFactory, ProjectFactory
 
 
 @pytest.fixture
@@ -248,3 +248,34 @@ def test_what_is_still_used_cannot_go(
 
 def test_no_setting_makes_the_api_redirect() -> None:
     assert django_settings.APPEND_SLASH is False
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ({"name": ["x"]}, "name is not a text. Write it in quotes."),
+        ({"project_id": "x"}, "project_id is not a whole number. Write it in digits."),
+        ({"generate_docs": 7}, "generate_docs is neither true nor false. Write one of these."),
+        ({"settings": []}, "settings: Give an object, in braces."),
+        ({"execute_steps": "x"}, "execute_steps is not a list. Write it in square brackets."),
+        (
+            {"job_type": "x"},
+            'job_type: "x" is not a valid choice. Choose one that /api/docs/ names.',
+        ),
+        (
+            {"execute_steps": ["dbt deps", ""]},
+            "execute_steps: Step 2 (``): a step runs dbt and nothing else. "
+            "Begin it with `dbt`, as in `dbt build`.",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_with_what_to_do(
+    part: dict[str, Any], sentence: str, api: JSONClient, account: Account, jobs: str
+) -> None:
+    environment = EnvironmentFactory(project__account=account)
+    body = {"project_id": environment.project_id, "environment_id": environment.pk, "name": "x"}
+
+    response = api.post(jobs, body | part)
+
+    assert response.status_code == 400
+    assert message(response) == sentence

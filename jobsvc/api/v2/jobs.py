@@ -79,7 +79,7 @@ DBT_VERSION = _checked(toolchains.check)
 class StepsField(serializers.ListField):
     """dbt commands, kept to the letter: clients compare them."""
 
-    child = serializers.CharField(trim_whitespace=False)
+    child = serializers.CharField(trim_whitespace=False, allow_blank=True)  # named by its number
 
     def run_child_validation(self, data: list[Any]) -> list[str]:
         steps: list[str] = super().run_child_validation(data)

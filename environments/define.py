@@ -487,7 +487,8 @@ def _mark_deleted(row: AnyKept) -> AnyKept:
 def _check_references(row: models.Model, allowed: Mapping[str, models.QuerySet[Any]]) -> None:
     """Refuse an id of another account's row in the words of a missing one."""
     wrong = {
-        field: f"There is no {field.removesuffix('_id').replace('_', ' ')} {value} to use here."
+        field: f"There is no {field.removesuffix('_id').replace('_', ' ')} {value} to use here. "
+        "Check the id."
         for field, rows in allowed.items()
         if (value := getattr(row, field)) is not None and not rows.filter(pk=value).exists()
     }

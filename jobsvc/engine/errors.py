@@ -45,7 +45,10 @@ class RepositoryRefused(RunFailure):
 
 class RepositoryAddressRefused(RunFailure):
     template = "The repository address {repository} is not allowed here."
-    remedy = "Use an https:// or ssh:// address of a host that this server may reach."
+    remedy = (
+        "Use an https:// or ssh:// address of a host that this server may reach, without a "
+        "password in it."
+    )
 
 
 class HostKeyChanged(RunFailure):

@@ -87,10 +87,11 @@ def usable() -> RunQuerySet:
     build would seem to be there.
     """
     manifest = Artifact.objects.filter(step__run=OuterRef("pk"), path=state.MANIFEST)
-    # The name of a repository's default branch is known from the runs that asked for no other.
+    # The name of a repository's default branch is known from the runs that asked for no other;
+    # what took a commit by its number, such as a retry, has none to tell.
     plain = Run.objects.filter(
         environment=OuterRef("environment"), trigger__git_branch=None, trigger__git_sha=None
-    ).exclude(git_branch=None)
+    ).exclude(Q(git_branch=None) | Q(git_branch=""))
     own_branch = Q(
         environment__use_custom_branch=True, trigger__git_branch=F("environment__custom_branch")
     ) | Q(environment__use_custom_branch=False, trigger__git_branch=F("default_branch"))

@@ -252,6 +252,17 @@ def test_a_run_that_names_the_environments_own_branch_counts(
     assert deferring_run_of(deferring_to(production)) == newest
 
 
+def test_a_retry_of_the_same_commit_does_not_hide_which_branch_is_the_default_one(
+    production: Environment,
+) -> None:
+    job = JobFactory(environment=production)
+    ended(job, git_branch="main")
+    ended(job, git_branch="", trigger__cause_category=CauseCategory.RERUN)
+    newest = ended(job, git_branch="main", trigger__git_branch="main")
+
+    assert deferring_run_of(deferring_to(production)) == newest
+
+
 @pytest.mark.parametrize("cause", [CauseCategory.MERGE, CauseCategory.RERUN])
 def test_a_run_of_a_merge_counts(production: Environment, cause: str) -> None:
     job = JobFactory(environment=production, job_type="merge")

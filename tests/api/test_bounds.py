@@ -46,6 +46,7 @@ def furnish(account: Account) -> None:
     [
         "v2/{}/jobs",
         "v2/{}/runs",
+        "v2/{}/schedules",
         "v2/{}/projects",
         "v2/{}/environments",
         "v2/{}/repositories",

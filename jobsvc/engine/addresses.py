@@ -46,17 +46,6 @@ class Address:
     path: str = ""
 
 
-def check_address(
-    url: str, *, local_roots: Sequence[str] = (), plain_http_hosts: Sequence[str] = ()
-) -> str:
-    """``url`` as it will be given to git, if this service may clone it.
-
-    Raises:
-        RepositoryAddressRefused
-    """
-    return parse_address(url, local_roots=local_roots, plain_http_hosts=plain_http_hosts).url
-
-
 def parse_address(
     url: str, *, local_roots: Sequence[str] = (), plain_http_hosts: Sequence[str] = ()
 ) -> Address:

@@ -47,11 +47,6 @@ class Redactor:
         self._decoder.reset()
         return rest
 
-    def scrub_bytes(self, data: bytes) -> bytes:
-        """A whole file's content with its secrets masked, and otherwise untouched."""
-        stream = _Stream(self._forms)
-        return stream.feed(data) + stream.flush()
-
     def scrub_file(self, source: BinaryIO, destination: BinaryIO) -> None:
         """Copy a file of any size, its secrets masked, in memory of a few chunks."""
         stream = _Stream(self._forms)

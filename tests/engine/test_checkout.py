@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from jobsvc.engine import checkout, clone
-from jobsvc.engine.addresses import check_address, parse_address, shown
+from jobsvc.engine.addresses import parse_address, shown
 from jobsvc.engine.errors import (
     CheckoutTimedOut,
     CheckoutTooLarge,
@@ -55,7 +55,7 @@ SOMETHING_ELSE = "0" * 40
     ],
 )
 def test_an_address_of_https_or_ssh_is_put_together_anew(given: str, used: str) -> None:
-    assert check_address(given) == used
+    assert parse_address(given).url == used
 
 
 @pytest.mark.parametrize(
@@ -106,12 +106,12 @@ def test_an_address_of_https_or_ssh_is_put_together_anew(given: str, used: str) 
 )
 def test_any_other_address_is_refused(given: str) -> None:
     with pytest.raises(RepositoryAddressRefused):
-        check_address(given)
+        parse_address(given)
 
 
 def test_a_refusal_does_not_repeat_a_credential() -> None:
     with pytest.raises(RepositoryAddressRefused) as refusal:
-        check_address(f"https://user:{TOKEN}/@example.com/shop.git?token={TOKEN}")
+        parse_address(f"https://user:{TOKEN}/@example.com/shop.git?token={TOKEN}")
 
     assert TOKEN not in str(refusal.value)
     assert "example.com/shop.git" in str(refusal.value)
@@ -131,10 +131,11 @@ def test_a_local_repository_is_cloned_only_from_below_an_allowed_folder(tmp_path
 
 
 def test_an_address_without_tls_is_allowed_for_named_hosts_only() -> None:
-    assert check_address("http://localhost:8080/a.git", plain_http_hosts=["localhost"])
+    address = parse_address("http://localhost:8080/a.git", plain_http_hosts=["localhost"])
+    assert address.port == 8080
 
     with pytest.raises(RepositoryAddressRefused):
-        check_address("http://localhost.example/a.git", plain_http_hosts=["localhost"])
+        parse_address("http://localhost.example/a.git", plain_http_hosts=["localhost"])
 
 
 def test_a_shown_address_has_no_line_break_and_an_end() -> None:

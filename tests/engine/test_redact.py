@@ -143,6 +143,12 @@ def test_after_flush_a_stream_begins_anew() -> None:
     ]
 
 
+def scrubbed(redactor: Redactor, content: bytes) -> bytes:
+    copy = io.BytesIO()
+    redactor.scrub_file(io.BytesIO(content), copy)
+    return copy.getvalue()
+
+
 def test_without_secrets_everything_passes() -> None:
     assert redacted([], b"any", b"thing") == "anything"
 
@@ -150,24 +156,20 @@ def test_without_secrets_everything_passes() -> None:
 def test_a_file_is_masked_and_otherwise_untouched() -> None:
     content = b"\x00\xff" + SECRET.encode() + b"\x00\r\n" + bytes(range(256))
     expected = b"\x00\xff*****\x00\r\n" + bytes(range(256))
-    redactor = Redactor([SECRET])
-    assert redactor.scrub_bytes(content) == expected
-    copy = io.BytesIO()
-    redactor.scrub_file(io.BytesIO(content), copy)
-    assert copy.getvalue() == expected
+    assert scrubbed(Redactor([SECRET]), content) == expected
 
 
 def test_scrubbing_a_file_leaves_the_stream_alone() -> None:
     redactor = Redactor(["password"])
     redactor.feed(b"pass")
-    redactor.scrub_bytes(b"password")
+    scrubbed(redactor, b"password")
     assert redactor.feed(b"word") + redactor.flush() == "*****"
 
 
 def test_a_masked_artifact_is_still_json() -> None:
     secrets = [SECRET, "5432", KEY, 'quote"d']
     artifact = {"a": SECRET, "port": "5432", "at": 1763715432.154321, "k": KEY, "q": ['quote"d']}
-    shown = Redactor(secrets).scrub_bytes(json.dumps(artifact).encode())
+    shown = scrubbed(Redactor(secrets), json.dumps(artifact).encode())
     assert json.loads(shown)["at"] == artifact["at"]
 
 

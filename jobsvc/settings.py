@@ -134,6 +134,14 @@ USE_TZ = True
 
 # --- Database ----------------------------------------------------------------------------
 
+# Another kind would fail at its driver, with the advice to install that.
+env.str(
+    "JOBSVC_DATABASE_URL",
+    "",
+    validate=validate.Regexp(
+        r"(postgres|postgresql|pgsql|sqlite)://", error="is no postgres:// or sqlite:// address"
+    ),
+)
 # None where the address cannot be read, which seal() says at the end.
 _database = env.dj_db_url(
     "JOBSVC_DATABASE_URL", f"sqlite:///{DATA_DIR}/db.sqlite3", conn_max_age=60

@@ -99,6 +99,7 @@ def test_a_try_out_is_no_error_until_it_is_deployed(sound: Any) -> None:
     [
         ("JOBSVC_MODE", "prod"),
         ("JOBSVC_DATABASE_URL", "the one on my laptop"),
+        ("JOBSVC_DATABASE_URL", "mysql://user:password@db/jobsvc"),
         ("JOBSVC_SWEEP_SECONDS", "0"),
         ("JOBSVC_RUN_MAX_SECONDS", "-5"),
         ("JOBSVC_STOP_GRACE_SECONDS", "soon"),
@@ -121,3 +122,4 @@ def test_a_value_that_cannot_be_is_refused_at_start_by_name(
     last = started.stderr.splitlines()[-1]
     assert started.returncode == 1
     assert all(name in last for name in wrong)
+    assert "password" not in started.stderr

@@ -41,6 +41,8 @@ from jobsvc.statuses import CauseCategory, RunStatus
 
 logger = logging.getLogger(__name__)
 
+LATER_RUNS = 20  # looked at for one that has made a retry needless
+
 OLDEST_DBT = (1, 6)  # the first that has `dbt retry`
 MOST_AT_ONCE = 100  # runs started by one sweep
 # What a new trigger says for itself; all else is taken over from the run that is retried.
@@ -354,6 +356,28 @@ def start_due_retries(moment: datetime) -> list[Run]:
     return started
 
 
+def _done_since(run: Run) -> Run | None:
+    """A later run that did what ``run`` was to do, and succeeded.
+
+    Trying ``run`` again would build its older code over the newer.
+    """
+    later = Run.objects.filter(
+        job=run.job_id,
+        concurrency_key=run.concurrency_key,
+        pk__gt=run.pk,
+        status=RunStatus.SUCCESS,
+    ).order_by("-pk")[:LATER_RUNS]
+    same = ("execute_steps", "schema_override")
+    return next(
+        (
+            other
+            for other in later
+            if all(other.configuration.get(key) == run.configuration.get(key) for key in same)
+        ),
+        None,
+    )
+
+
 def _start_due(run_id: int) -> Run | None:
     Run.objects.select_for_update(no_key=True).get(pk=run_id)
     run = Run.objects.select_related("job", "trigger").get(pk=run_id)
@@ -361,6 +385,8 @@ def _start_due(run_id: int) -> Run | None:
         return None  # it was cancelled, or retried by somebody, meanwhile
     if run.job.deactivated:
         raise ValidationError("The job is deactivated. Run it once, or save its settings.")
+    if done := _done_since(run):
+        raise ValidationError(f"Run {done.pk} has done the same since, on newer code.")
     number = run.attempt_number + 1
     trigger = _trigger(
         run,

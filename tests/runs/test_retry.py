@@ -473,6 +473,32 @@ def test_a_deactivated_job_is_not_started_again_by_a_retry(lost: Run) -> None:
     assert Job.objects.get(pk=lost.job_id).deactivated
 
 
+def test_a_lost_run_is_not_tried_again_over_a_later_one_that_succeeded(
+    lost: Run, queued: MakeRun
+) -> None:
+    done = queued(lost.job)
+    Run.objects.filter(pk=done.pk).update(status=RunStatus.SUCCESS, finished_at=later(1))
+
+    assert start_due_retries(later(61)) == []
+
+    lost.refresh_from_db()
+    assert lost.will_retry_at is None
+    assert f"Run {done.pk} has done the same since" in lost.status_message
+
+
+def test_a_later_run_of_other_steps_leaves_a_lost_run_to_be_tried_again(
+    lost: Run, queued: MakeRun
+) -> None:
+    done = queued(lost.job)
+    Run.objects.filter(pk=done.pk).update(
+        status=RunStatus.SUCCESS,
+        finished_at=later(1),
+        configuration=done.configuration | {"execute_steps": ["dbt parse"]},
+    )
+
+    assert len(start_due_retries(later(61))) == 1
+
+
 def test_a_job_that_asks_for_none_gets_no_retry(claimed: MakeRun) -> None:
     run = claimed(JobFactory())
     lose(run)

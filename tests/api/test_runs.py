@@ -194,6 +194,17 @@ def test_a_queued_run_says_which_run_it_waits_for(api: JSONClient, place: str, j
     assert (runs[waiting.pk]["blocked_by"], runs[running.pk]["blocked_by"]) == ([running.pk], [])
 
 
+def test_a_run_waits_for_one_of_its_job_that_holds_another_key(
+    api: JSONClient, place: str, job: Job
+) -> None:
+    running = RunFactory(
+        job=job, running=True, takes_slot=True, slot=1, concurrency_key="a key named before"
+    )
+    waiting = RunFactory(job=job)
+
+    assert api.get(f"{place}/runs/{waiting.pk}/").json()["data"]["blocked_by"] == [running.pk]
+
+
 def test_a_run_that_goes_on_counts_its_time_till_now(api: JSONClient, place: str, job: Job) -> None:
     start = now() - timedelta(hours=30, minutes=1)
     run = RunFactory(job=job, running=True, created_at=start, started_at=start)

@@ -14,6 +14,7 @@ from django.db.models import (
     Exists,
     OuterRef,
     Prefetch,
+    Q,
     QuerySet,
     Subquery,
     prefetch_related_objects,
@@ -77,7 +78,9 @@ def _jobs() -> QuerySet[Job]:
 
 
 def _runs() -> QuerySet[Run]:
-    holder = Run.objects.active().filter(concurrency_key=OuterRef("concurrency_key"))
+    # As runs.waiting sees it: a run of the same key is in the way, or of the same job.
+    same_job = Q(job=OuterRef("job"), takes_slot=True) & Q(takes_slot=OuterRef("takes_slot"))
+    holder = Run.objects.active().filter(Q(concurrency_key=OuterRef("concurrency_key")) | same_job)
     runs = with_retry_facts(Run.objects.select_related("trigger__user", "trigger__api_token"))
     return runs.annotate(
         blocking_run_id=Subquery(holder.values("pk")[:1]),

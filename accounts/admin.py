@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from accounts.models import Account, Membership, Token, User
 
 # Its own form would know nothing of the rate limits that the sign-in page has.
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign] # allauth says so
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign] # as allauth documents it
 admin.site.site_header = admin.site.site_title = "jobsvc: operator's admin"
 admin.site.unregister(Group)  # what people may do is said by their memberships
 

@@ -203,7 +203,7 @@ class Resource(AccountView, Generic[M]):
 
     def rows(self) -> QuerySet[M]:
         """All rows of the account (and of the project, where the path names one)."""
-        raise NotImplementedError
+        raise NotImplementedError("a view says which rows it shows")
 
     def row(self) -> M:
         """The row that the path names, unless it is deleted."""
@@ -284,7 +284,7 @@ class Creates(Resource[M]):
 
     def create(self, values: dict[str, Any]) -> M:
         """Save a new row and return it."""
-        raise NotImplementedError
+        raise NotImplementedError("a view that creates says how")
 
     def post(self, request: Request, **path: Any) -> Answer:
         row = self.create(self.values(partial=False))
@@ -316,7 +316,7 @@ class Updates(Deletes[M]):
 
     def update(self, row: M, values: dict[str, Any]) -> M:
         """Save the row changed and return it."""
-        raise NotImplementedError
+        raise NotImplementedError("a view that updates says how")
 
     def post(self, request: Request, **path: Any) -> Answer:
         row = self.row()

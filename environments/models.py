@@ -81,6 +81,9 @@ class Repository(Kept):
         max_length=40, choices=CloneStrategy, default=CloneStrategy.DEPLOY_KEY
     )
     pull_request_url_template = models.CharField(max_length=1000, blank=True)
+    github_installation_id = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Of the GitHub App, where it is read by that."
+    )
     public_key = models.TextField(blank=True, help_text="Of the deploy key, in OpenSSH form.")
     secrets = EncryptedJSONField(
         help_text="username and password for https, private_key for ssh.", default=dict, blank=True

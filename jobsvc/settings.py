@@ -84,6 +84,8 @@ INSTALLED_APPS = [
     "jobsvc",
     "jobsvc.jobs",
     "jobsvc.runs",
+    "jobsvc.notifications",
+    "ci",
     "jobsvc.console",
     "rest_framework",
     "drf_spectacular",
@@ -217,6 +219,17 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    # What is to be told, posted or dropped and was not: after a lost bell, or one more try.
+    "sweep ci": {
+        "task": "ci.tasks.sweep",
+        "schedule": SWEEP_SECONDS,
+        "options": {"expires": SWEEP_SECONDS},
+    },
+    "sweep notifications": {
+        "task": "jobsvc.notifications.tasks.sweep",
+        "schedule": SWEEP_SECONDS,
+        "options": {"expires": SWEEP_SECONDS},
+    },
     "prune": {
         "task": "jobsvc.runs.tasks.prune",
         "schedule": 24 * 3600.0,
@@ -230,7 +243,33 @@ RUN_REACTIONS = [
     "jobsvc.runs.tasks.dispatch_queued_runs",
     "jobsvc.runs.tasks.start_downstream_runs",
     "jobsvc.runs.tasks.deactivate_failing_job",
+    "ci.tasks.report_run",
+    "jobsvc.notifications.tasks.tell_of_run",
 ]
+
+# --- Git hosts ---------------------------------------------------------------------------
+
+# The hosts that pull requests come from: what a repository's address names → its adapter.
+GIT_PROVIDERS = {"github": "ci.providers.github.GitHub"}
+# How a repository is signed in to that holds no secret of its own: clone strategy → a function
+# that takes the Repository and returns (username, password).
+CLONE_CREDENTIALS = {"github_app": "ci.access.clone_credentials"}
+GITHUB_API_URL = env.str("JOBSVC_GITHUB_API_URL", "https://api.github.com").rstrip("/")
+# Where its repositories are cloned from and its pages are; of GitHub Enterprise, its own.
+GITHUB_URL = env.str("JOBSVC_GITHUB_URL", "https://github.com").rstrip("/")
+GITHUB_APP_ID = env.str("JOBSVC_GITHUB_APP_ID", "")
+GITHUB_APP_PRIVATE_KEY = env.str("JOBSVC_GITHUB_APP_PRIVATE_KEY", "").replace("\\n", "\n")
+GITHUB_APP_WEBHOOK_SECRETS: list[str] = env.list(
+    "JOBSVC_GITHUB_APP_WEBHOOK_SECRETS", []
+)  # one, or while it is being changed two
+WEBHOOK_MAX_BYTES = env.int(
+    "JOBSVC_WEBHOOK_MAX_BYTES",
+    5 * 1024**2,
+    validate=validate.Range(min=1024, max=25 * 1024**2, error="is from 1024 bytes to 25 MiB"),
+)
+# Networks that requests of ours may go to although they are private, or not encrypted:
+# "10.0.0.0/8,127.0.0.0/8". What people type leads nowhere else inside.
+OUTBOUND_NETWORKS: list[str] = env.list("JOBSVC_OUTBOUND_NETWORKS", [])
 
 # --- Files -------------------------------------------------------------------------------
 
@@ -273,6 +312,9 @@ _days = {"validate": validate.Range(min=0, max=36500, error="is from 0 to 36500 
 KEEP_RUNS_DAYS = env.int("JOBSVC_KEEP_RUNS_DAYS", 365, **_days)
 KEEP_LOGS_DAYS = env.int("JOBSVC_KEEP_LOGS_DAYS", 90, **_days)
 KEEP_ARTIFACTS_DAYS = env.int("JOBSVC_KEEP_ARTIFACTS_DAYS", 90, **_days)
+KEEP_DELIVERIES_DAYS = env.int("JOBSVC_KEEP_DELIVERIES_DAYS", 30, **_days)  # in and out
+# Days after its last run that a schema is kept which no closed pull request takes away.
+CI_SCHEMA_TTL_DAYS = env.int("JOBSVC_CI_SCHEMA_TTL_DAYS", 14, **_days)
 # Layers of isolation that must hold, else a run is refused: "landlock:4,seccomp,uid".
 ISOLATION_NEED: list[str] = env.list("JOBSVC_ISOLATION_NEED", [])
 # First and last user id that runs are given, one each ("20001-20064"); needs a root worker.

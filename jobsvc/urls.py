@@ -8,6 +8,8 @@ from health_check.views import HealthCheckView
 
 urlpatterns = [
     path("api/", include("jobsvc.api.urls")),
+    path("webhooks/", include("ci.urls")),
+    path("notifications/", include("jobsvc.notifications.urls")),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.account.urls")),
     path("livez", HealthCheckView.as_view(checks=[])),

@@ -7,7 +7,7 @@ name, opened from directory to directory without following links, within limits.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,22 @@ def collect(target: Path, into: Path, *, secrets: Iterable[str]) -> Collection:
         kept_size = copy.stat().st_size
         collection.files.append(CollectedFile(path=path, file=copy, size=kept_size))
     return collection
+
+
+def keep(files: Mapping[str, str], into: Path, *, secrets: Iterable[str]) -> list[CollectedFile]:
+    """Write texts of the service's own, by name, as files to be kept, secrets masked.
+
+    Raises:
+        OSError: this machine has no space left, or ``into`` cannot be written.
+    """
+    kept: list[CollectedFile] = []
+    for name, text in files.items():
+        redactor = Redactor(secrets)
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copy = into / name
+        copy.write_text(redactor.feed(text.encode()) + redactor.flush())
+        kept.append(CollectedFile(path=name, file=copy, size=copy.stat().st_size))
+    return kept
 
 
 def _plain_files(target: Path, collection: Collection) -> Iterator[tuple[str, int]]:

@@ -86,6 +86,17 @@ class ProjectFileRefused(RunFailure):
     remedy = "Keep every path inside the project's own folder, then retry."
 
 
+class OutsideSchema(RunFailure):
+    template = (
+        "{number} would be built outside the schema of this pull request, {prefix}: {named}. "
+        "Nothing was built."
+    )
+    remedy = (
+        "Let generate_schema_name begin with target.schema where target.name or "
+        "DBT_CLOUD_INVOCATION_CONTEXT says so, or set extensions.ci.schema_guard to off."
+    )
+
+
 class VersionUnavailable(RunFailure):
     template = "dbt {version} with {adapters} is not installed on this server."
     remedy = "Choose one of: {installed}; or ask your administrator to install it."

@@ -21,7 +21,9 @@ class StepKind(StrEnum):
     PROFILE = "profile"
     DEPS = "deps"
     FRESHNESS = "freshness"
+    LINT = "lint"
     COMMAND = "command"
+    COMPARE = "compare"
     DOCS = "docs"
 
 
@@ -95,7 +97,8 @@ class StepPlan:
 
     Attributes:
         index: from 1, no gaps.
-        command: the dbt command as typed (``dbt build --select a``); empty for clone and profile.
+        command: the dbt command as typed (``dbt build --select a``); empty for the steps that
+            are none: clone, profile, lint, compare.
         label: what its job calls it, for people; empty where it has no name of its own.
         on_failure: what its failure means for the run.
         timeout_seconds: of each attempt; 0 means no limit of its own.
@@ -229,6 +232,19 @@ class StatePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparePlan:
+    """How what a pull request built is compared with what it deferred to.
+
+    Attributes:
+        flags: which models are compared, as of ``dbt list``: ``--select state:modified``.
+        keep_rows: keep values of rows that differ; without it only counts leave the warehouse.
+    """
+
+    flags: str
+    keep_rows: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """All a run needs.
 
@@ -241,6 +257,9 @@ class RunPlan:
         stop_grace_seconds: seconds from SIGINT to SIGTERM when a step is stopped.
         log_limit_bytes: what is kept of one step's console log, from its start.
         state: None for a run that defers to nothing.
+        schema_prefix: where not empty, nothing may be built in another schema than this one and
+            those whose names go on from it with an underscore.
+        compare: None for a run that has no such step.
     """
 
     run_id: int
@@ -257,6 +276,8 @@ class RunPlan:
     stop_grace_seconds: int = 10
     log_limit_bytes: int = 20 * 1024**2
     state: StatePlan | None = None
+    schema_prefix: str = ""
+    compare: ComparePlan | None = None
 
     def to_json(self) -> str:
         """This plan on one line, secrets included: only ever written to the supervisor's pipe."""
@@ -294,5 +315,6 @@ class RunPlan:
                 "steps": tuple(StepPlan.from_json(step) for step in raw["steps"]),
                 "secrets": tuple(raw["secrets"]),
                 "state": StatePlan(**raw["state"]) if raw["state"] else None,
+                "compare": ComparePlan(**raw["compare"]) if raw["compare"] else None,
             }
         )

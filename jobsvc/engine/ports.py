@@ -120,6 +120,12 @@ class Recorder(Protocol):
     def isolated(self, layers: Mapping[str, int | bool]) -> None:
         """Which layers of isolation the children of this run really have."""
 
+    def will_build(self, schemas: Sequence[tuple[str, str]]) -> None:
+        """What follows may write to these, each (database, schema), as dbt names them.
+
+        Said before anything is built, so that what a run leaves can be removed however it ends.
+        """
+
     def step_started(self, index: int) -> None:
         """Step ``index`` has begun."""
 

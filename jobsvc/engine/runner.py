@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +16,8 @@ from filecmp import cmp
 from functools import partial
 from pathlib import Path
 
-from jobsvc.engine import artifacts, clone, names, results, sandbox
+from jobsvc.engine import artifacts, clone, compare, guard, lint, names, results, sandbox
+from jobsvc.engine.aside import Aside, AsideEnd, Found
 from jobsvc.engine.attempts import keep_trying, together
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.environment import child_environment
@@ -40,13 +41,14 @@ from jobsvc.engine.results import RUN_RESULTS, NodeResult
 from jobsvc.engine.sandbox import Confinement
 from jobsvc.engine.state import State, in_words
 from jobsvc.engine.steplog import FollowedFile, StepLog
-from jobsvc.engine.workspace import StepDirectories, Workspace
+from jobsvc.engine.workspace import StepDirectories, Workspace, write_private
 
 DEBUG_LOG = "dbt.log"
 SOURCES = "sources.json"
 RETRY = "dbt retry"
 TICK = 0.5  # seconds between two looks at whether to go on waiting
 INFINITE = float("inf")
+LONGEST_ASIDE = 1024**2  # bytes kept of what a program says that a step starts beside its command
 
 
 def run(plan: RunPlan, recorder: Recorder) -> Outcome:
@@ -93,6 +95,7 @@ class _Run:
         self._failed: list[Outcome] = []  # of steps whose failure let the run go on
         self._has_warnings = False
         self._isolation_is_told = False
+        self._is_guarded = False  # where the run builds has been looked at
 
     def carry_out(self) -> Outcome:
         outcome = self._check_commands()
@@ -120,7 +123,7 @@ class _Run:
             self._commands = {
                 step.index: DbtCommand.parse(step.command, index=step.index)
                 for step in self._plan.steps
-                if step.kind not in (StepKind.CLONE, StepKind.PROFILE)
+                if step.command
             }
         except CommandRejected as rejected:
             return Outcome(ending=Ending.ERROR, message=str(rejected))
@@ -213,6 +216,10 @@ class _Run:
                 )
             case StepKind.PROFILE:
                 self._write_profile(log)
+            case StepKind.LINT:
+                return self._as_end(step, lint.lint(self._aside(step, log)))
+            case StepKind.COMPARE:
+                return self._as_end(step, compare.compare(self._aside(step, log)))
             case _:
                 return self._invoke_dbt(step, log, debug)
         return StepEnd(index=step.index, ending=Ending.SUCCESS)
@@ -261,6 +268,8 @@ class _Run:
         An attempt to go on that comes to nothing never counts: the step had failed, so there
         is something to do, and the whole of it is done.
         """
+        if self._plan.schema_prefix and not self._is_guarded:
+            self._guard(step, log)
         if step.index in self._to_resume:
             log.say("Going on with `dbt retry` from the nodes that had failed or were skipped.")
             end = self._run_dbt(step, DbtCommand.parse(RETRY, index=step.index), log, debug)
@@ -276,6 +285,41 @@ class _Run:
         end = self._run_dbt(step, self._commands[step.index], log, debug)
         self._tried[step.index] = end
         return end
+
+    def _guard(self, step: StepPlan, log: StepLog) -> None:
+        """Before the first command that builds, look where all of them would.
+
+        Raises:
+            OutsideSchema: one would build outside the schema that this run has to itself.
+        """
+        if not self._commands[step.index].builds:
+            return
+        schemas = guard.check(
+            self._aside(step, log), [one for one in self._commands.values() if one.builds]
+        )
+        self._recorder.will_build(schemas)
+        self._is_guarded = True
+
+    def _aside(self, step: StepPlan, log: StepLog) -> _Aside:
+        return _Aside(self, step, log)
+
+    def _as_end(self, step: StepPlan, found: Found) -> StepEnd:
+        """The end of a step of the service's own, its files kept."""
+        self._invocations[step.index] += 1
+        kept = artifacts.keep(
+            found.files,
+            self._workspace.artifacts / f"own-{step.index}-{self._invocations[step.index]}",
+            secrets=self._secrets,
+        )
+        return StepEnd(
+            index=step.index,
+            ending=found.ending,
+            exit_code=found.exit_code,
+            message=self._masked(found.message),
+            artifacts=kept,
+            failure_class=found.failure_class,
+            has_warnings=found.has_warnings,
+        )
 
     def _run_dbt(
         self, step: StepPlan, command: DbtCommand, log: StepLog, debug: StepLog
@@ -388,16 +432,58 @@ class _Run:
         shutil.copyfile(file, copy)
         self._workspace.give(copy)
 
-    def _environment(self, command: DbtCommand, directories: StepDirectories) -> dict[str, str]:
+    def _environment(
+        self, command: DbtCommand | None, directories: StepDirectories
+    ) -> dict[str, str]:
         variables = child_environment(self._plan, self._workspace, directories)
-        if command.subcommand == "clean":
+        if command is not None and command.subcommand == "clean":
             # By default dbt cleans its target directory, and refuses one outside the project.
             variables["DBT_TARGET_PATH"] = "target"
         return variables
 
+    def _run_aside(
+        self,
+        step: StepPlan,
+        log: StepLog,
+        argv: Sequence[str],
+        variables: Mapping[str, str],
+        *,
+        say: bool,
+    ) -> AsideEnd:
+        self._invocations[step.index] += 1
+        directories = self._workspace.step(step.index, self._invocations[step.index])
+        self._take_over(directories, None)
+        said: deque[bytes] = deque()
+
+        def on_output(piece: bytes) -> None:
+            said.append(piece)
+            while sum(map(len, said)) > LONGEST_ASIDE and len(said) > 1:
+                said.popleft()
+            if say:
+                log.feed(piece)
+
+        limit = min(step.timeout_seconds or INFINITE, self._seconds_left())
+        end = run_process(
+            [_program(argv[0], self._plan.toolchain.executable), *argv[1:]],
+            cwd=self._project(),
+            env=self._environment(None, directories) | dict(variables),
+            confinement=self._confinement(directories),
+            on_output=on_output,
+            should_stop=self._recorder.should_stop,
+            timeout=0 if limit == INFINITE else max(limit, 0.001),
+            grace=self._plan.stop_grace_seconds,
+            on_isolated=self._tell_isolation,
+        )
+        if end.ending in {Ending.STOPPED, Ending.TIMED_OUT}:
+            raise clone.CutShort(end.ending)
+        output = self._masked(b"".join(said).decode(errors="replace"))
+        return AsideEnd(
+            ending=end.ending, exit_code=end.exit_code, output=output, target=directories.target
+        )
+
     def _confinement(self, directories: StepDirectories) -> Confinement:
         asked, workspace = self._plan.sandbox, self._workspace
-        read_only = (workspace.profile, workspace.state)
+        read_only = (workspace.profile, workspace.state, workspace.asides)
         read_write = (
             workspace.project,
             workspace.home,
@@ -524,11 +610,42 @@ class _Run:
         return redactor.feed(text.encode()) + redactor.flush()
 
 
+class _Aside(Aside):
+    """Programs beside a step's command, in the step's confinement and time."""
+
+    def __init__(self, run: _Run, step: StepPlan, log: StepLog) -> None:
+        self.plan, self.state, self.project = run._plan, run._state, run._project()
+        self._run, self._step, self._log = run, step, log
+
+    def say(self, line: str) -> None:
+        self._log.say(self._run._masked(line))
+
+    def hand(self, name: str, text: str) -> Path:
+        place = self._run._workspace.aside(self._step.index)
+        write_private(place / name, text)
+        self._run._workspace.show(place / name)
+        return place / name
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        say: bool = False,
+    ) -> AsideEnd:
+        return self._run._run_aside(self._step, self._log, argv, variables or {}, say=say)
+
+
 def _came_to_nothing(end: StepEnd) -> bool:
     """Whether ``dbt retry`` ran no node, and trying it again would not help."""
     if any(results.read_results(kept.file) for kept in end.artifacts if kept.path == RUN_RESULTS):
         return False
     return end.ending is Ending.SUCCESS or end.failure_class is FailureClass.DBT_ERROR
+
+
+def _program(name: str, dbt: str) -> str:
+    """The absolute path of a program of the toolchain that has this ``dbt``."""
+    return dbt if name == "dbt" else name if "/" in name else str(Path(dbt).with_name(name))
 
 
 @contextmanager

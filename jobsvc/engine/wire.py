@@ -11,7 +11,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -119,6 +119,9 @@ class EventSender(Recorder):
     def isolated(self, layers: Mapping[str, int | bool]) -> None:
         self._send("isolated", layers=dict(layers))
 
+    def will_build(self, schemas: Sequence[tuple[str, str]]) -> None:
+        self._send("will_build", schemas=list(schemas))
+
     def step_started(self, index: int) -> None:
         self._send("step_started", index=index)
 
@@ -158,6 +161,8 @@ def deliver(line: str, recorder: Recorder) -> Outcome | None:
             recorder.workspace_ready(**values)
         case "isolated":
             recorder.isolated(values["layers"])
+        case "will_build":
+            recorder.will_build([(database, schema) for database, schema in values["schemas"]])
         case "step_started":
             recorder.step_started(values["index"])
         case "output":

@@ -46,7 +46,10 @@ class Workspace:
         for directory in (workspace.project, workspace.home, workspace.tmp, workspace.git):
             directory.mkdir(mode=PRIVATE)
             workspace.give(directory)
-        for directory in (root, workspace.profile, workspace.state, workspace.steps):
+        for directory in (
+            *(root, workspace.profile, workspace.state),
+            *(workspace.steps, workspace.asides),
+        ):
             directory.mkdir(mode=PRIVATE, exist_ok=True)
             workspace.show(directory)
         workspace.artifacts.mkdir(mode=PRIVATE)
@@ -83,6 +86,19 @@ class Workspace:
     @property
     def steps(self) -> Path:
         return self.root / "steps"
+
+    @property
+    def asides(self) -> Path:
+        """What is handed to programs beside a step's command; the children may only read it."""
+        return self.root / "asides"
+
+    def aside(self, index: int) -> Path:
+        """Make, or find, the directory of what is handed to step ``index``'s programs."""
+        place = self.asides / str(index)
+        if not place.exists():
+            place.mkdir(mode=PRIVATE)
+            self.show(place)
+        return place
 
     @property
     def artifacts(self) -> Path:

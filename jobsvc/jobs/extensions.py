@@ -135,9 +135,89 @@ class Freshness:
     on_error: FreshnessPolicy = FreshnessPolicy.CONTINUE
 
 
+class PullRequestAction(StrEnum):
+    """What happens to a pull request that may start a run: the git host's own words."""
+
+    OPENED = "opened"
+    SYNCHRONIZE = "synchronize"
+    REOPENED = "reopened"
+    READY_FOR_REVIEW = "ready_for_review"
+    EDITED = "edited"  # its base branch was changed
+    LABELED = "labeled"
+
+
+class Forks(StrEnum):
+    """Whether a pull request from a fork is built: a stranger's code, with our credentials."""
+
+    NEVER = "never"
+    WITH_APPROVAL = "with_approval"
+
+
+class SchemaGuard(StrEnum):
+    """What becomes of a run that would build outside the pull request's own schema."""
+
+    STOP = "stop"
+    OFF = "off"
+
+
+class MergeOn(StrEnum):
+    """What starts a merge job: any push to the branch, or only a merged pull request's."""
+
+    PUSH = "push"
+    MERGED_PR = "merged_pr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CI:
+    """Which pull requests a CI job builds, and what it tells them.
+
+    Attributes:
+        actions: dbt Cloud's behaviour is the default.
+        paths: globs, from the repository's root; a pull request that changes none of them is
+            told that nothing relevant changed. None given: the project's subdirectory.
+        head_branches: globs of branches; none given: all.
+        labels_any: the pull request has one of these; none given: it needs none.
+        labels_none: it has none of these.
+        comment: one comment of the pull request tells the results, and is kept up to date.
+    """
+
+    actions: tuple[PullRequestAction, ...] = (
+        PullRequestAction.OPENED,
+        PullRequestAction.SYNCHRONIZE,
+        PullRequestAction.REOPENED,
+        PullRequestAction.READY_FOR_REVIEW,
+        PullRequestAction.EDITED,
+    )
+    paths: tuple[str, ...] = ()
+    paths_ignore: tuple[str, ...] = ()
+    head_branches: tuple[str, ...] = ()
+    labels_any: tuple[str, ...] = ()
+    labels_none: tuple[str, ...] = ()
+    forks: Forks = Forks.NEVER
+    schema_guard: SchemaGuard = SchemaGuard.STOP
+    comment: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    on: MergeOn = MergeOn.PUSH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """``keep_rows``: also values of some rows that differ; without it only counts are kept."""
+
+    keep_rows: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Extensions:
-    """All of it. ``steps[n]`` speaks of ``execute_steps[n]``; a shorter list leaves the rest."""
+    """All of it. ``steps[n]`` speaks of ``execute_steps[n]``; a shorter list leaves the rest.
+
+    Attributes:
+        tags: words of the team's own, by which notifications can be asked for.
+        owners: e-mail addresses of those who are told when the job fails.
+    """
 
     schedule: Schedule = field(default_factory=Schedule)
     pause: Pause | None = None
@@ -148,6 +228,11 @@ class Extensions:
     steps: tuple[Step, ...] = ()
     freshness: Freshness = field(default_factory=Freshness)
     deactivate_after: int = 100
+    ci: CI = field(default_factory=CI)
+    merge: Merge = field(default_factory=Merge)
+    compare: Compare = field(default_factory=Compare)
+    tags: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
 
     def step(self, place: int) -> Step:
         """What is said of the execute step at ``place``, from 0."""

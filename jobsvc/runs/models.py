@@ -163,6 +163,10 @@ class Run(models.Model):
     state_used = models.JSONField(
         default=dict, help_text="What was deferred to, and why that run: for people to read."
     )
+    built_schemas = models.JSONField(
+        default=list,
+        help_text="Of a run with a schema of its own: each [database, schema] it may have built.",
+    )
     has_warnings = models.BooleanField(default=False)
     outcome = models.CharField(
         max_length=40, blank=True, default="", help_text="What the status leaves open: skipped …"

@@ -20,12 +20,15 @@ from jobsvc.engine.errors import RunFailure
 from jobsvc.engine.names import is_secret_name
 from jobsvc.engine.plan import (
     CheckoutPlan,
+    ComparePlan,
     ProfilePlan,
     RunPlan,
     SandboxPlan,
     StepPlan,
     ToolchainPlan,
 )
+from jobsvc.jobs import extensions
+from jobsvc.jobs.extensions import SchemaGuard
 from jobsvc.runs.models import Run, RunTrigger
 from jobsvc.statuses import CauseCategory
 
@@ -115,6 +118,25 @@ def plan_run(
             configuration["timeout_seconds"] or settings.RUN_MAX_SECONDS, settings.RUN_MAX_SECONDS
         ),
         stop_grace_seconds=settings.STOP_GRACE_SECONDS,
+        schema_prefix=_schema_prefix(run),
+        compare=_compare(run),
+    )
+
+
+def _schema_prefix(run: Run) -> str:
+    """The schema that a pull request's run must keep to; empty where it may build anywhere."""
+    asked = extensions.read(run.configuration.get("extensions", {}))
+    if run.trigger.pull_request_id is None or asked.ci.schema_guard is SchemaGuard.OFF:
+        return ""
+    return str(run.configuration["schema_override"] or "") if run.job.is_ci else ""
+
+
+def _compare(run: Run) -> ComparePlan | None:
+    if not run.configuration.get("run_compare_changes"):
+        return None
+    asked = extensions.read(run.configuration.get("extensions", {}))
+    return ComparePlan(
+        flags=run.configuration["compare_changes_flags"], keep_rows=asked.compare.keep_rows
     )
 
 

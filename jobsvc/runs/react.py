@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.utils.timezone import now
 
-from jobsvc.runs import queue
+from jobsvc import bell
 from jobsvc.runs.models import RunTransition
 
 MOST = 1000  # transitions handed on in one go; the next sweep sees the rest
@@ -20,7 +20,7 @@ def react_to_transitions() -> int:
     waiting = RunTransition.objects.filter(reacted_at=None).order_by("id")[:MOST]
     handled = 0
     for transition_id in list(waiting.values_list("id", flat=True)):
-        if not all(queue.publish(reaction, transition_id) for reaction in settings.RUN_REACTIONS):
+        if not all(bell.publish(reaction, transition_id) for reaction in settings.RUN_REACTIONS):
             break  # the broker is away: this one and the rest wait for the next sweep
         RunTransition.objects.filter(pk=transition_id).update(reacted_at=now())
         handled += 1

@@ -88,6 +88,11 @@ class RunRecorder:
     def isolated(self, layers: Mapping[str, int | bool]) -> None:
         self._persist(lambda: self._fence(isolation=dict(layers)))
 
+    def will_build(self, schemas: Sequence[tuple[str, str]]) -> None:
+        known = {(database, schema) for database, schema in self.run.built_schemas}
+        self.run.built_schemas = [list(pair) for pair in sorted(known | set(schemas))]
+        self._persist(lambda: self._fence(built_schemas=self.run.built_schemas))
+
     def step_started(self, index: int) -> None:
         step = self._steps[index]
 

@@ -12,6 +12,8 @@ from jobsvc.runs.models import Run, RunStep
 from jobsvc.statuses import UNFINISHED, RunStatus
 
 FRESHNESS = "dbt source freshness"
+LINT = "Lint the changed files with SQLFluff"
+COMPARE = "Compare changes"
 DOCS = "dbt docs generate"
 
 # The service's own steps: every run begins with them, a retry, too.
@@ -47,10 +49,16 @@ def steps_of(run: Run, connection_name: str) -> list[StepPlan]:
     ]
     if configuration["run_generate_sources"]:
         named.append((_invoke(FRESHNESS), StepKind.FRESHNESS, FRESHNESS, ticks, own))
+    if configuration.get("run_lint"):
+        stops = configuration["errors_on_lint_failure"]
+        policy = OnFailure.STOP if stops else OnFailure.WARN
+        named.append((LINT, StepKind.LINT, "", policy, own))
     for place, command in enumerate(configuration["execute_steps"]):
         said = asked.step(place)
         policy = OnFailure(said.on_failure)
         named.append((_invoke(command), StepKind.COMMAND, command, policy, said))
+    if configuration.get("run_compare_changes"):
+        named.append((COMPARE, StepKind.COMPARE, "", OnFailure.WARN, own))
     if configuration["generate_docs"]:
         named.append((_invoke(DOCS), StepKind.DOCS, DOCS, OnFailure.WARN, own))
     # Of a retry: what had gone well before the step that failed.

@@ -223,5 +223,9 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
         "git_sha": trigger.git_sha,
         "deferring_job_definition_id": job.deferring_job_id,
         "deferring_environment_id": job.deferring_environment_id,
+        "run_lint": job.is_ci and job.run_lint,
+        "errors_on_lint_failure": job.errors_on_lint_failure,
+        "run_compare_changes": job.is_ci and job.run_compare_changes,
+        "compare_changes_flags": job.compare_changes_flags,
         "extensions": extensions,
     }

@@ -66,7 +66,8 @@ def react(published: list[tuple[Any, ...]]) -> None:
         del published[:]
         react_to_transitions()
         for name, *arguments in list(published):
-            getattr(tasks, name)(*arguments)
+            if hasattr(tasks, name):  # those of other rooms have tests of their own
+                getattr(tasks, name)(*arguments)
 
 
 def runs_of(job: Job) -> list[Run]:

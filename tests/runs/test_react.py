@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from jobsvc.runs import queue
+from jobsvc import bell
 from jobsvc.runs.models import Run, RunTransition
 from jobsvc.runs.react import react_to_transitions
 from jobsvc.statuses import RunStatus
@@ -22,7 +22,7 @@ MakeRun = Callable[..., Run]
 @pytest.fixture(autouse=True)
 def two_reactions(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.RUN_REACTIONS = ["a.first", "b.second"]
-    monkeypatch.setattr(queue, "_bell", queue._Bell())
+    monkeypatch.setattr(bell, "_bell", bell._Bell())
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_move_that_reached_half_of_its_reactions_is_handed_on_again(
     [move] = waiting()
     assert broken_after(1) is not None
     react_to_transitions()
-    monkeypatch.setattr(queue, "_bell", queue._Bell())
+    monkeypatch.setattr(bell, "_bell", bell._Bell())
     taken = broken_after(10)
 
     assert react_to_transitions() == 1

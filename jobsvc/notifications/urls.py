@@ -1,0 +1,7 @@
+"""Addresses that mails lead to, below ``/notifications/``."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

@@ -212,8 +212,8 @@ class Report(models.Model):
     kind = models.CharField(max_length=20, choices=ReportKind)
     job = models.ForeignKey(Job, models.CASCADE, null=True, blank=True, related_name="+")
     sha = models.CharField(max_length=64, blank=True, default="")
-    pull_request = models.ForeignKey(
-        PullRequest, models.CASCADE, null=True, blank=True, related_name="reports"
+    number = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Of the pull request that a comment is of."
     )
     external_id = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="The host's, of the check run or the comment."
@@ -224,6 +224,9 @@ class Report(models.Model):
     posted_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(
         null=True, blank=True, help_text="When it is to be posted; none while it is up to date."
+    )
+    touched = models.PositiveBigIntegerField(
+        default=0, help_text="Grows when there is something new to tell."
     )
     attempts = models.PositiveIntegerField(default=0, help_text="Since it was last posted.")
     error = models.TextField(blank=True, default="", help_text="Why it could not be posted.")
@@ -237,13 +240,22 @@ class Report(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["repository", "kind", "job", "sha"],
-                condition=Q(pull_request=None),
+                condition=Q(number=None),
                 name="one_report_per_job_and_commit",
             ),
             models.UniqueConstraint(
-                fields=["kind", "pull_request"],
-                condition=Q(pull_request__isnull=False),
+                fields=["repository", "kind", "number"],
+                condition=Q(number__isnull=False),
                 name="one_report_per_pull_request",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind=ReportKind.COMMENT, number__isnull=False, job=None, sha="")
+                | (
+                    Q(kind__in=[ReportKind.STATUS, ReportKind.CHECK_RUN])
+                    & Q(number=None, job__isnull=False)
+                    & ~Q(sha="")
+                ),
+                name="report_is_of_a_commit_or_of_a_pull_request",
             ),
         ]
         indexes = [
@@ -254,6 +266,49 @@ class Report(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.repository}"
+
+
+class StatusContext(models.Model):
+    """The name that a job's commit statuses have in a repository, for good.
+
+    Rules of the git host name it (a branch asks for it), so it stays when the job is renamed,
+    and no second job gets the same.
+    """
+
+    job = models.OneToOneField(Job, models.CASCADE, related_name="+")
+    repository_name = models.CharField(max_length=255, help_text="owner/name, in lower case.")
+    context = models.CharField(max_length=255)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["repository_name", "context"], name="one_job_per_status_context"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.context
+
+
+class RunSummary(models.Model):
+    """What a run of a pull request, or of a merge, came to: read from its files once, at its end.
+
+    While there is none with the run's newest move, its reports have not been marked as due.
+    """
+
+    run = models.OneToOneField(Run, models.CASCADE, related_name="summary")
+    transition = models.PositiveBigIntegerField(
+        default=0, help_text="The newest move of the run that its reports were marked due for."
+    )
+    content = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "run summaries"
+
+    def __str__(self) -> str:
+        return f"summary of run {self.run_id}"
 
 
 class CISchemaState(models.TextChoices):

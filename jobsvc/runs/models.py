@@ -482,7 +482,8 @@ class RunTransition(models.Model):
         indexes = [
             models.Index(
                 fields=["id"], condition=Q(reacted_at=None), name="run_transition_to_react_to"
-            )
+            ),
+            models.Index(fields=["created_at"], name="run_transition_by_age"),
         ]
 
     def __str__(self) -> str:

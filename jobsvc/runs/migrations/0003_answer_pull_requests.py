@@ -20,4 +20,8 @@ class Migration(migrations.Migration):
             name='kind',
             field=models.CharField(choices=[('clone', 'clone'), ('profile', 'profile'), ('deps', 'deps'), ('freshness', 'freshness'), ('lint', 'lint'), ('command', 'command'), ('compare', 'compare'), ('docs', 'docs')], max_length=20),
         ),
+        migrations.AddIndex(
+            model_name="runtransition",
+            index=models.Index(fields=["created_at"], name="run_transition_by_age"),
+        ),
     ]

@@ -1,0 +1,129 @@
+"""A run's warehouse, spoken to by the adapter of its dbt, without the user's project.
+
+Imported by scripts that a toolchain's own Python runs inside the sandbox, so it knows dbt's
+packages and nothing of this service. The profile is that of DBT_PROFILES_DIR and DBT_PROFILE, as
+for any dbt child of a run. dbt is handed an empty project of its own, for the adapter's macros
+alone: whatever the user's project makes of ``drop_schema`` or ``get_columns_in_relation`` does
+not count here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+# Of the toolchain, which the checks of this repository do not see.
+from dbt.adapters.factory import FACTORY, cleanup_connections  # type: ignore[import-not-found]
+from dbt.cli.main import dbtRunner  # type: ignore[import-not-found]
+
+PROJECT = "name: jobsvc_aside\nconfig-version: 2\nprofile: jobsvc\n"
+
+
+class Unreachable(Exception):
+    """The warehouse cannot be spoken to. ``str(error)`` is dbt's or the database's own words."""
+
+
+class Warehouse:
+    """An open connection. What the database refuses raises the error of dbt or of its driver."""
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+
+    @property
+    def database(self) -> str:
+        """The one that the profile names."""
+        return str(self._adapter.config.credentials.database or "")
+
+    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The names of the columns, and all rows, as the driver gives them or nearly so."""
+        _, table = self._adapter.execute(sql, fetch=True)
+        return list(table.column_names), [tuple(row.values()) for row in table.rows]
+
+    def columns(self, database: str, schema: str, identifier: str) -> list[tuple[str, str]]:
+        """Each column of a table or view in its order, (name, type); none where it is not there."""
+        found = self._adapter.get_columns_in_relation(self.relation(database, schema, identifier))
+        return [(column.name, column.data_type) for column in found]
+
+    def quote(self, identifier: str) -> str:
+        return str(self._adapter.quote(identifier))
+
+    def relation(self, database: str, schema: str, identifier: str = "") -> Any:
+        """dbt's own object, quoted as the adapter quotes by default; ``str`` of it is for SQL."""
+        return self._adapter.Relation.create(
+            database=database or self.database,
+            schema=schema,
+            identifier=identifier or None,
+            quote_policy=self._adapter.config.quoting,
+        )
+
+    def exists(self, database: str, schema: str, identifier: str) -> bool:
+        """Whether there is a table or view of this name."""
+        place = database or self.database
+        return self._adapter.get_relation(place, schema, identifier) is not None
+
+    def list_schemas(self, database: str = "") -> list[str]:
+        return [str(name) for name in self._adapter.list_schemas(database or self.database)]
+
+    def find_schema(self, database: str, schema: str) -> str:
+        """The name under which the warehouse has ``schema``; empty where it has none.
+
+        A warehouse that folds names which dbt did not quote lists them in capitals.
+        """
+        listed = self.list_schemas(database)
+        if schema in listed:
+            return schema
+        if self._adapter.config.quoting["schema"]:
+            return ""
+        return next((name for name in listed if name.lower() == schema.lower()), "")
+
+    def drop_schema(self, database: str, schema: str) -> bool:
+        """Drop exactly this schema with all that is in it; False where it was not there."""
+        listed = self.find_schema(database, schema)
+        if not listed:
+            return False
+        relation = self.relation(database, listed).without_identifier()
+        if listed != schema or not self._adapter.config.quoting["schema"]:
+            relation = relation.quote(schema=True)
+        self._adapter.drop_schema(relation)
+        return True
+
+
+@contextmanager
+def opened() -> Iterator[Warehouse]:
+    """The warehouse of the profile, connected until the end of the block.
+
+    Raises:
+        Unreachable: the profile is wrong, or the database is not to be had.
+    """
+    with TemporaryDirectory() as place:
+        _load_macros(Path(place))
+    (adapter,) = FACTORY.adapters.values()
+    try:
+        with adapter.connection_named("jobsvc"):
+            yield Warehouse(adapter)
+    finally:
+        cleanup_connections()
+
+
+def words_of(error: BaseException) -> str:
+    """What went wrong, on one line."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(filter(None, lines)) or type(error).__name__
+
+
+def _load_macros(place: Path) -> None:
+    """Have dbt read the profile and an empty project, and leave its adapter with its macros."""
+    (place / "dbt_project.yml").write_text(PROJECT)
+    quietly: Sequence[str] = ("--log-level", "none", "--log-level-file", "none")
+    end = dbtRunner().invoke(
+        [
+            *quietly,
+            *("parse", "--no-partial-parse", "--project-dir", str(place)),
+            *("--target-path", str(place / "target")),
+        ]
+    )
+    if not end.success:
+        raise Unreachable(words_of(end.exception or Exception("dbt could not read the profile.")))

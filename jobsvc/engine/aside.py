@@ -22,7 +22,8 @@ class AsideEnd:
 
     Attributes:
         exit_code: negative where a signal ended it.
-        output: what it said, standard error with it, masked; its last megabyte.
+        output: what it said, standard error with it, masked.
+        is_cut: it said more, and ``output`` is only the last megabytes of it.
         target: where dbt wrote, if it was one that does (DBT_TARGET_PATH).
     """
 
@@ -30,6 +31,7 @@ class AsideEnd:
     exit_code: int
     output: str
     target: Path
+    is_cut: bool = False
 
 
 class Aside(Protocol):

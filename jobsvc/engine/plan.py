@@ -257,8 +257,9 @@ class RunPlan:
         stop_grace_seconds: seconds from SIGINT to SIGTERM when a step is stopped.
         log_limit_bytes: what is kept of one step's console log, from its start.
         state: None for a run that defers to nothing.
-        schema_prefix: where not empty, nothing may be built in another schema than this one and
-            those whose names go on from it with an underscore.
+        schema_prefix: the schema that a pull request's run has to itself, and with it those whose
+            names go on from this one with an underscore; empty for any other run.
+        guard: whether the run ends before it builds anything in another schema than those.
         compare: None for a run that has no such step.
     """
 
@@ -277,6 +278,7 @@ class RunPlan:
     log_limit_bytes: int = 20 * 1024**2
     state: StatePlan | None = None
     schema_prefix: str = ""
+    guard: bool = True
     compare: ComparePlan | None = None
 
     def to_json(self) -> str:

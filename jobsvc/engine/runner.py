@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +21,13 @@ from jobsvc.engine.aside import Aside, AsideEnd, Found
 from jobsvc.engine.attempts import keep_trying, together
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.environment import child_environment
-from jobsvc.engine.errors import CommandRejected, NoSpaceLeft, ProjectNotFound, RunFailure
+from jobsvc.engine.errors import (
+    CommandRejected,
+    NoSpaceLeft,
+    OutsideSchema,
+    ProjectNotFound,
+    RunFailure,
+)
 from jobsvc.engine.failures import class_of_failure, class_of_step
 from jobsvc.engine.plan import FailureClass, OnFailure, RunPlan, StepKind, StepPlan
 from jobsvc.engine.ports import (
@@ -48,7 +54,9 @@ SOURCES = "sources.json"
 RETRY = "dbt retry"
 TICK = 0.5  # seconds between two looks at whether to go on waiting
 INFINITE = float("inf")
-LONGEST_ASIDE = 1024**2  # bytes kept of what a program says that a step starts beside its command
+# Bytes kept, at the least, of what a program says that a step starts beside its command: a
+# listing of 30,000 nodes is all there.
+LONGEST_ASIDE = 8 * 1024**2
 
 
 def run(plan: RunPlan, recorder: Recorder) -> Outcome:
@@ -96,6 +104,7 @@ class _Run:
         self._has_warnings = False
         self._isolation_is_told = False
         self._is_guarded = False  # where the run builds has been looked at
+        self._is_refused = False  # and is not where it may
 
     def carry_out(self) -> Outcome:
         outcome = self._check_commands()
@@ -268,8 +277,11 @@ class _Run:
         An attempt to go on that comes to nothing never counts: the step had failed, so there
         is something to do, and the whole of it is done.
         """
-        if self._plan.schema_prefix and not self._is_guarded:
-            self._guard(step, log)
+        if self._plan.schema_prefix and not self._is_guarded and self._commands[step.index].builds:
+            try:
+                self._guard(step, log)
+            except guard.CannotLook as failed:
+                return self._cannot_look(step, log, failed.end)
         if step.index in self._to_resume:
             log.say("Going on with `dbt retry` from the nodes that had failed or were skipped.")
             end = self._run_dbt(step, DbtCommand.parse(RETRY, index=step.index), log, debug)
@@ -291,14 +303,39 @@ class _Run:
 
         Raises:
             OutsideSchema: one would build outside the schema that this run has to itself.
+            CannotLook
         """
-        if not self._commands[step.index].builds:
-            return
-        schemas = guard.check(
-            self._aside(step, log), [one for one in self._commands.values() if one.builds]
-        )
+        commands = [one for one in self._commands.values() if one.builds]
+        try:
+            schemas = guard.check(self._aside(step, log), commands)
+        except OutsideSchema:
+            self._is_refused = True
+            raise
         self._recorder.will_build(schemas)
         self._is_guarded = True
+
+    def _cannot_look(self, step: StepPlan, log: StepLog, end: AsideEnd) -> StepEnd:
+        """The end of a building step before which dbt failed to say what it would build.
+
+        The step itself would have failed of the same: a project that dbt cannot read.
+        """
+        log.say(end.output.rstrip())
+        message = self._message(
+            step, ProcessEnd(ending=Ending.ERROR, exit_code=end.exit_code), [], end.output
+        )
+        return StepEnd(
+            index=step.index,
+            ending=Ending.ERROR,
+            exit_code=end.exit_code,
+            message=message,
+            failure_class=class_of_step(
+                Ending.ERROR,
+                end.exit_code,
+                warehouse=str(self._plan.profile.output.get("type", "")),
+                results=[],
+                words=results.last_words(end.output),
+            ),
+        )
 
     def _aside(self, step: StepPlan, log: StepLog) -> _Aside:
         return _Aside(self, step, log)
@@ -453,12 +490,15 @@ class _Run:
         self._invocations[step.index] += 1
         directories = self._workspace.step(step.index, self._invocations[step.index])
         self._take_over(directories, None)
-        said: deque[bytes] = deque()
+        said = bytearray()
+        cut = 0
 
         def on_output(piece: bytes) -> None:
-            said.append(piece)
-            while sum(map(len, said)) > LONGEST_ASIDE and len(said) > 1:
-                said.popleft()
+            nonlocal cut
+            said.extend(piece)
+            if len(said) > 2 * LONGEST_ASIDE:
+                cut += len(said) - LONGEST_ASIDE
+                del said[:-LONGEST_ASIDE]
             if say:
                 log.feed(piece)
 
@@ -476,9 +516,12 @@ class _Run:
         )
         if end.ending in {Ending.STOPPED, Ending.TIMED_OUT}:
             raise clone.CutShort(end.ending)
-        output = self._masked(b"".join(said).decode(errors="replace"))
         return AsideEnd(
-            ending=end.ending, exit_code=end.exit_code, output=output, target=directories.target
+            ending=end.ending,
+            exit_code=end.exit_code,
+            output=self._masked(said.decode(errors="replace")),
+            target=directories.target,
+            is_cut=cut > 0,
         )
 
     def _confinement(self, directories: StepDirectories) -> Confinement:
@@ -541,7 +584,8 @@ class _Run:
             return None
         failed = self._failure_of(step, end)
         stale = self._stale.get(step.index)
-        match step.on_failure:
+        # No step's policy makes a success of a run that may not build.
+        match OnFailure.STOP if self._is_refused else step.on_failure:
             case OnFailure.WARN:
                 self._has_warnings = True
             case OnFailure.CONTINUE:

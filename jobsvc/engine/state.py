@@ -34,8 +34,10 @@ _VERSION = re.compile(rb'"dbt_schema_version":\s*"[^"]*/manifest/v(\d{1,4})\.jso
 
 _DEFERS = {"defer", "defer_state", "favor_state"}
 
+COMPARING = ("state", "result", "source_status")  # methods of a selection
+
 # One criterion of a selection, as dbt reads it: graph operators, a method, its value.
-_COMPARES = re.compile(r"@?(?:\d*\+)?(?:state|result|source_status)(?:\.[\w.]+)?:")
+_CRITERION = re.compile(r"@?(?:\d*\+)?(\w+)(?:\.[\w.]+)?:")
 
 
 def manifest_version(manifest: IO[bytes]) -> int | None:
@@ -116,12 +118,10 @@ class State:
         other = kept.get("defer_state")
         if other is None or other[-1] in self._missing:
             kept = {name: kept[name] for name in kept if name not in _DEFERS}
-        for name, without in _STRIPPED.items():
-            if name in kept:
-                kept[name] = without(kept[name])
+        kept = selected_as_new(kept)
         if kept == command.options:
             return command.arguments
-        return _written(command.subcommand, kept)
+        return written(command.subcommand, kept)
 
     def _lacks(self, name: str) -> bool:
         """Whether the checkout has no manifest in the folder ``name``, and could have one."""
@@ -156,21 +156,36 @@ def _named_folders(command: DbtCommand) -> list[str]:
     return names
 
 
-def _selected(items: Sequence[str]) -> tuple[str, ...]:
-    """A selection as if all were new; empty, which is everything, if that is in the union."""
-    left = [[part for part in item.split(",") if not _COMPARES.match(part)] for item in items]
-    return tuple(map(",".join, left)) if all(left) else ()
+def selected_as_new(
+    options: Mapping[str, tuple[str, ...]], methods: Sequence[str] = COMPARING
+) -> dict[str, tuple[str, ...]]:
+    """``options`` that select as if all were new to what these methods compare with.
+
+    Where in doubt, more is selected, up to everything.
+    """
+    kept = dict(options)
+    for name in ("select", "models"):
+        if name in kept:
+            parts = [
+                [part for part in item.split(",") if not _compares(part, methods)]
+                for item in kept[name]
+            ]
+            kept[name] = tuple(map(",".join, parts)) if all(parts) else ()
+    if "exclude" in kept:
+        kept["exclude"] = tuple(
+            item
+            for item in kept["exclude"]
+            if not any(_compares(part, methods) for part in item.split(","))
+        )
+    return kept
 
 
-def _excluded(items: Sequence[str]) -> tuple[str, ...]:
-    """An exclusion without what compares: where in doubt, more is built."""
-    return tuple(item for item in items if not any(map(_COMPARES.match, item.split(","))))
+def _compares(criterion: str, methods: Sequence[str]) -> bool:
+    found = _CRITERION.match(criterion)
+    return found is not None and found.group(1) in methods
 
 
-_STRIPPED = {"select": _selected, "models": _selected, "exclude": _excluded}
-
-
-def _written(subcommand: str, options: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def written(subcommand: str, options: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """The arguments that dbt reads as this command with these options."""
     known = {option.name: option for option in COMMANDS[subcommand]}
     words = subcommand.split()

@@ -28,7 +28,7 @@ from jobsvc.engine.plan import (
     ToolchainPlan,
 )
 from jobsvc.jobs import extensions
-from jobsvc.jobs.extensions import SchemaGuard
+from jobsvc.jobs.extensions import Extensions, SchemaGuard
 from jobsvc.runs.models import Run, RunTrigger
 from jobsvc.statuses import CauseCategory
 
@@ -119,25 +119,29 @@ def plan_run(
         ),
         stop_grace_seconds=settings.STOP_GRACE_SECONDS,
         schema_prefix=_schema_prefix(run),
+        guard=_extended(run).ci.schema_guard is SchemaGuard.STOP,
         compare=_compare(run),
     )
 
 
 def _schema_prefix(run: Run) -> str:
-    """The schema that a pull request's run must keep to; empty where it may build anywhere."""
-    asked = extensions.read(run.configuration.get("extensions", {}))
-    if run.trigger.pull_request_id is None or asked.ci.schema_guard is SchemaGuard.OFF:
+    """The schema that a pull request's run has to itself; empty for any other run."""
+    if run.trigger.pull_request_id is None or not run.job.is_ci:
         return ""
-    return str(run.configuration["schema_override"] or "") if run.job.is_ci else ""
+    return str(run.configuration["schema_override"] or "")
 
 
 def _compare(run: Run) -> ComparePlan | None:
     if not run.configuration.get("run_compare_changes"):
         return None
-    asked = extensions.read(run.configuration.get("extensions", {}))
     return ComparePlan(
-        flags=run.configuration["compare_changes_flags"], keep_rows=asked.compare.keep_rows
+        flags=run.configuration["compare_changes_flags"],
+        keep_rows=_extended(run).compare.keep_rows,
     )
+
+
+def _extended(run: Run) -> Extensions:
+    return extensions.read(run.configuration.get("extensions", {}))
 
 
 def automatic_variables(run: Run) -> dict[str, str]:

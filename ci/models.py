@@ -89,6 +89,14 @@ class WebhookDelivery(models.Model):
     due_at = models.DateTimeField(
         null=True, blank=True, default=now, help_text="When it is to be read; none once it was."
     )
+    redelivers = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="redeliveries",
+        help_text="The delivery whose body somebody let us read once more.",
+    )
     received_at = models.DateTimeField(default=now, editable=False)
     decided_at = models.DateTimeField(null=True, blank=True)
 
@@ -137,7 +145,18 @@ class PullRequest(models.Model):
     head_repository = models.CharField(
         max_length=255, blank=True, default="", help_text="owner/name; of a deleted fork empty."
     )
+    replaced_shas = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Heads that gave way to this one within the second of changed_at.",
+    )
     base_ref = models.CharField(max_length=255)
+    default_branch = models.CharField(
+        max_length=255, blank=True, default="", help_text="Of its repository."
+    )
+    merge_commit_sha = models.CharField(
+        max_length=64, blank=True, default="", help_text="What it became, once it is merged."
+    )
     is_fork = models.BooleanField(default=False)
     is_draft = models.BooleanField(default=False)
     labels = models.JSONField(default=list, blank=True)
@@ -182,6 +201,12 @@ class Check(models.Model):
     run = models.ForeignKey(
         Run, models.SET_NULL, null=True, blank=True, related_name="pull_request_checks"
     )
+    asked_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="By the host's clock, what started the run: what is no later starts no other.",
+    )
+    attempts = models.PositiveIntegerField(default=0, help_text="Runs that were started for it.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

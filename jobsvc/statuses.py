@@ -45,6 +45,7 @@ class CancelReason(TextChoices):
     SUPERSEDED = "superseded", "A newer run took its place"
     OVER_SCHEDULED = "over_scheduled", "A newer scheduled run took its place"
     SKIPPED = "skipped", "Another run of its job was not over"
+    CLOSED = "closed", "Its pull request was closed"
 
 
 class CauseCategory(TextChoices):

@@ -4,24 +4,55 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('runs', '0002_orchestrate'),
+        ("runs", "0002_orchestrate"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='run',
-            name='built_schemas',
-            field=models.JSONField(default=list, help_text='Of a run with a schema of its own: each [database, schema] it may have built.'),
+            model_name="run",
+            name="built_schemas",
+            field=models.JSONField(
+                default=list,
+                help_text="Of a run with a schema of its own: each [database, schema] it may have built.",
+            ),
         ),
         migrations.AlterField(
-            model_name='runstep',
-            name='kind',
-            field=models.CharField(choices=[('clone', 'clone'), ('profile', 'profile'), ('deps', 'deps'), ('freshness', 'freshness'), ('lint', 'lint'), ('command', 'command'), ('compare', 'compare'), ('docs', 'docs')], max_length=20),
+            model_name="runstep",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("clone", "clone"),
+                    ("profile", "profile"),
+                    ("deps", "deps"),
+                    ("freshness", "freshness"),
+                    ("lint", "lint"),
+                    ("command", "command"),
+                    ("compare", "compare"),
+                    ("docs", "docs"),
+                ],
+                max_length=20,
+            ),
         ),
         migrations.AddIndex(
             model_name="runtransition",
             index=models.Index(fields=["created_at"], name="run_transition_by_age"),
+        ),
+        migrations.AlterField(
+            model_name="run",
+            name="cancel_reason",
+            field=models.CharField(
+                blank=True,
+                choices=[
+                    ("user", "Cancelled by a person"),
+                    ("timeout", "Timed out"),
+                    ("superseded", "A newer run took its place"),
+                    ("over_scheduled", "A newer scheduled run took its place"),
+                    ("skipped", "Another run of its job was not over"),
+                    ("closed", "Its pull request was closed"),
+                ],
+                default="",
+                max_length=20,
+            ),
         ),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,12 @@ class NodeResult:
 
 def read_results(file: Path) -> list[NodeResult]:
     """The entries of a run_results.json or a sources.json; none if it cannot be read."""
-    entries = (read_file(file) or {}).get("results")
+    return results_in(read_file(file) or {})
+
+
+def results_in(found: Mapping[str, Any]) -> list[NodeResult]:
+    """The entries of what a run_results.json or a sources.json holds."""
+    entries = found.get("results")
     if not isinstance(entries, list):
         return []
     return [_node(entry) for entry in entries if isinstance(entry, dict)]

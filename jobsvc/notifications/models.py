@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 from typing import Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
 from accounts.models import Account, User
@@ -17,7 +18,7 @@ from jobsvc.statuses import State
 
 
 class Event(models.TextChoices):
-    """What people can be told of. The first four are dbt Cloud's."""
+    """What people are told of. The first four are dbt Cloud's."""
 
     SUCCESS = "success", "succeeded"
     WARNING = "warning", "succeeded with warnings"
@@ -29,6 +30,12 @@ class Event(models.TextChoices):
     STILL_FAILING = "still_failing", "still fails"
     DEACTIVATED = "deactivated", "was deactivated"
     MISSED_SCHEDULE = "missed_schedule", "did not start on time"
+    # These two nobody can ask for: who is told of a deactivation is warned of it, too.
+    NEAR_DEACTIVATION = "near_deactivation", "will soon be deactivated"
+    TEST = "test", "is only tried out"
+
+
+TO_BE_ASKED_FOR = frozenset(Event) - {Event.NEAR_DEACTIVATION, Event.TEST}
 
 
 class NotificationType(models.IntegerChoices):
@@ -47,7 +54,12 @@ class Notification(models.Model):
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="notifications")
     user = models.ForeignKey(
-        User, models.CASCADE, null=True, blank=True, related_name="notifications"
+        User,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="notifications",
+        help_text="The member that is told; of an outside address, who entered it.",
     )
     type = models.IntegerField(choices=NotificationType, default=NotificationType.INTERNAL)
     external_email = models.EmailField(null=True, blank=True)
@@ -59,6 +71,15 @@ class Notification(models.Model):
     state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(type=NotificationType.EXTERNAL) | Q(external_email__isnull=False),
+                name="notification_to_outside_has_an_address",
+                violation_error_message="A notification of type 4 needs an external_email.",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"notification {self.pk}"
@@ -135,6 +156,25 @@ class Told(models.Model):
         return f"told of {self.transition_id}"
 
 
+class ToldOfJob(models.Model):
+    """What happened to a job outside its runs, and is never told again."""
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="+")
+    event = models.CharField(max_length=20, choices=Event)
+    about = models.CharField(max_length=255, help_text="Which time: the reason, or the moment.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["job", "event", "about"], name="a_job_is_told_of_once_each_time"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"told of {self.event} of job {self.job_id}"
+
+
 class DeliveryStatus(models.TextChoices):
     WAITING = "waiting", "To be sent"
     SENT = "sent", "Sent"
@@ -159,8 +199,20 @@ class Delivery(models.Model):
         max_length=400, unique=True, help_text="What is told to whom: told once."
     )
     why = models.CharField(max_length=255, blank=True, default="", help_text="Why they get it.")
+    details = models.JSONField(
+        default=dict, blank=True, help_text="What the run does not say: sentence, nodes."
+    )
     subject = models.CharField(max_length=255, blank=True, default="")
     message_id = models.CharField(max_length=255, blank=True, default="")
+    thread = models.CharField(
+        max_length=100, blank=True, default="", help_text="Mails of one thread answer its first."
+    )
+    likeness = models.CharField(
+        max_length=64, blank=True, default="", help_text="The same for what says the same."
+    )
+    held = models.BooleanField(
+        default=False, help_text="Like others shortly before it: it waits for them to be one mail."
+    )
     status = models.CharField(max_length=20, choices=DeliveryStatus, default=DeliveryStatus.WAITING)
     digest = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="parts")
     due_at = models.DateTimeField(null=True, blank=True, default=now)
@@ -177,6 +229,7 @@ class Delivery(models.Model):
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="message_to_be_sent"
             ),
             models.Index(fields=["account", "-id"], name="message_of_account"),
+            models.Index(fields=["account", "address", "-id"], name="message_to_address"),
         ]
 
     def __str__(self) -> str:
@@ -186,6 +239,24 @@ class Delivery(models.Model):
 def new_webhook_id() -> str:
     """dbt's form: ``wsu_`` and letters and digits."""
     return f"wsu_{secrets.token_hex(14)}"
+
+
+class WebhookQuerySet(models.QuerySet["WebhookSubscription"]):
+    def of_account(self, account_id: int) -> WebhookQuerySet:
+        return self.filter(account=account_id)
+
+    def listening(self) -> WebhookQuerySet:
+        """Those that are told of what happens."""
+        return self.filter(state=State.ACTIVE, active=True)
+
+    def claimable(self, moment: datetime) -> WebhookQuerySet:
+        """Those that something is due for at ``moment``, that do not rest, and nobody posts to."""
+        due = Dispatch.objects.filter(subscription=OuterRef("pk"), due_at__lte=moment)
+        return self.listening().filter(
+            Exists(due),
+            Q(rests_until=None) | Q(rests_until__lte=moment),
+            Q(lease_until=None) | Q(lease_until__lte=moment),
+        )
 
 
 class WebhookSubscription(models.Model):
@@ -208,12 +279,35 @@ class WebhookSubscription(models.Model):
     deactivate_reason = models.CharField(max_length=255, null=True, blank=True)
     failures = models.PositiveIntegerField(default=0, help_text="In a row, each after all tries.")
     failing_since = models.DateTimeField(null=True, blank=True)
+    failed_tries = models.PositiveIntegerField(default=0, help_text="In a row, of whatever event.")
+    rests_until = models.DateTimeField(
+        null=True, blank=True, help_text="After a failed try nothing is posted for a while."
+    )
+    lease_until = models.DateTimeField(
+        null=True, blank=True, help_text="Somebody posts to it: one event at a time."
+    )
     state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
+
+    objects = WebhookQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(schema_version__in=[1, 2]),
+                name="webhook_speaks_a_schema_we_know",
+                violation_error_message="The schema_version of a webhook is 1 or 2.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def hmac_secret(self) -> str:
+        """What its posts are signed with."""
+        return str(self.secrets["hmac"])
 
 
 class Dispatch(models.Model):
@@ -233,7 +327,6 @@ class Dispatch(models.Model):
     answer_status = models.PositiveIntegerField(null=True, blank=True)
     answer_body = models.TextField(blank=True, default="")
     error = models.TextField(blank=True, default="")
-    lease_until = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
     replay_of: Any = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="replays"
@@ -242,6 +335,13 @@ class Dispatch(models.Model):
 
     class Meta:
         verbose_name_plural = "dispatches"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status=DeliveryStatus.WAITING, due_at__isnull=False)
+                | (~Q(status=DeliveryStatus.WAITING) & Q(due_at=None)),
+                name="dispatch_is_due_while_it_waits",
+            )
+        ]
         indexes = [
             models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="dispatch_to_be_posted"

@@ -22,7 +22,7 @@ def deactivate_failing_job(run: Run) -> bool:
     """
     with transaction.atomic():
         job = Job.objects.select_for_update(no_key=True).get(pk=run.job_id)
-        failures, last = _failures_in_a_row(job)
+        failures, last = failures_in_a_row(job)
         columns: dict[str, object] = {"run_failure_count": failures}
         off = failures >= job.extended.deactivate_after and not job.deactivated
         if off:
@@ -37,9 +37,15 @@ def deactivate_failing_job(run: Run) -> bool:
     return off
 
 
-def _failures_in_a_row(job: Job) -> tuple[int, int | None]:
-    """How many runs of ``job`` failed since it last succeeded or was activated; the newest."""
+def failures_in_a_row(job: Job, *, until: Run | None = None) -> tuple[int, int | None]:
+    """How many runs of ``job`` failed since it last succeeded or was activated; the newest.
+
+    Args:
+        until: runs after it are left out.
+    """
     runs = Run.objects.filter(job=job)
+    if until is not None:
+        runs = runs.filter(pk__lte=until.pk)
     success = runs.filter(status=RunStatus.SUCCESS).order_by("-pk").first()
     failures = runs.filter(status=RunStatus.ERROR, will_retry_at=None)
     if success is not None:

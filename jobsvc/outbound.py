@@ -307,7 +307,8 @@ def _within(seconds: float, work: Callable[[], T], *, give_up: Callable[[], None
 
 def _reason(error: Exception, target: _Target) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"The certificate of {target.host} cannot be verified: {error.verify_message.rstrip('.')}."
+        why = error.verify_message.rstrip(".")
+        return f"The certificate of {target.host} cannot be verified: {why}."
     if isinstance(error, ssl.SSLError):
         return f"{target.host} does not speak TLS as it should."
     if isinstance(error, TimeoutError):

@@ -61,6 +61,11 @@ _TAKES_STATE = {
     "test",
 }
 
+# Options by which nodes are selected, and that change nothing else.
+SELECTS = frozenset(
+    {"select", "models", "exclude", "selector", "resource_types", "exclude_resource_types"}
+)
+
 # Every option is in one of these two, by dbt's name for it; a test sees to it. An option that
 # a later dbt brings is refused until someone has read what it does.
 ALLOWED = frozenset(
@@ -248,6 +253,25 @@ class DbtCommand:
     def _last(self, name: str) -> str | None:
         values = self.options.get(name)
         return values[-1] if values else None
+
+
+def read_selection(flags: str) -> Mapping[str, tuple[str, ...]]:
+    """The options that ``flags`` (``--select state:modified``) are, of ``dbt list``.
+
+    Raises:
+        CommandRejected: they are none, or do more than select; the sentences say what to do.
+    """
+    try:
+        _check_text(flags)
+        reading = _Reading(_as_clients_mean(["dbt", "list", *_words(flags)]))
+        reading.read()
+        for name in reading.options:
+            if name not in SELECTS:
+                shown = f"--{name.replace('_', '-')}"
+                raise _Refused(f"{shown} does more than select. Take it out.")
+    except _Refused as refused:
+        raise CommandRejected(f"`{_shown(flags)}`: {refused}") from None
+    return reading.options
 
 
 class _Refused(Exception):

@@ -7,7 +7,6 @@ asked where it would build. What a macro or a hook writes to, only running it ca
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from pathlib import Path
 from jobsvc.engine.aside import Aside, AsideEnd
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.errors import OutsideSchema
-from jobsvc.engine.state import selected_as_new, written
+from jobsvc.engine.listing import READS, listed, nodes_of
+from jobsvc.engine.state import selected_as_new
 
 NAMED = 5  # nodes in a message; the rest are counted
 
@@ -33,8 +33,7 @@ MAKES: Mapping[str, frozenset[str]] = {
     "retry": _RELATIONS | {"test", "function"},
 }
 
-# Options of a command that build decides by what is built, and where.
-_READS = ("vars", "target")
+# Options of a command by which it selects what it builds.
 _SELECTS = (
     *("select", "exclude", "selector", "resource_types", "exclude_resource_types"),
     *("indirect_selection", "state", "defer", "defer_state", "favor_state"),
@@ -124,7 +123,7 @@ def _built_by(aside: Aside, command: DbtCommand) -> Iterator[_Built]:
     if end.exit_code != 0 or end.is_cut:
         raise CannotLook(end)
     stores = command.options.get("store_failures") == ("true",)
-    for node in _nodes(end.output):
+    for node in nodes_of(end.output):
         kind, relation = node.get("resource_type"), node.get("relation_name")
         is_test = kind == "test"
         # An ephemeral model has no relation, and neither has a test that stores nothing.
@@ -139,27 +138,9 @@ def _built_by(aside: Aside, command: DbtCommand) -> Iterator[_Built]:
 
 
 def _listed(aside: Aside, command: DbtCommand, selects: Sequence[str]) -> AsideEnd:
-    kept = _READS if command.subcommand == "retry" else (*_READS, *selects)
+    kept = READS if command.subcommand == "retry" else (*READS, *selects)
     options = {name: value for name, value in command.options.items() if name in kept}
-    options = selected_as_new(options, ("source_status",))
-    words = written("list", options)
-    listing = DbtCommand(text="", arguments=words, subcommand="list", options=options)
-    arguments = aside.state.arguments(listing)
-    return aside.run(
-        ["dbt", "--quiet", *arguments, "--output", "json", "--output-keys", " ".join(KEYS)]
-    )
-
-
-def _nodes(output: str) -> Iterator[dict[str, object]]:
-    """The nodes of a listing; warnings of dbt and of its libraries may stand between them."""
-    for line in output.splitlines():
-        if line.startswith("{"):
-            try:
-                node = json.loads(line)
-            except ValueError:
-                continue
-            if "unique_id" in node:
-                yield node
+    return listed(aside, selected_as_new(options, ("source_status",)), KEYS)
 
 
 def _default_database(output: Mapping[str, object]) -> str:

@@ -84,6 +84,12 @@ class State:
                 self._fill(self._project / name)
                 say(f"The same files are in {name}, which a step names and the repository lacks.")
 
+    @property
+    def manifest(self) -> Path | None:
+        """Of the run that is deferred to; None where there is none."""
+        place = self._workspace.state / MANIFEST
+        return place if self._plan is not None and place.is_file() else None
+
     def arguments(self, command: DbtCommand) -> tuple[str, ...]:
         """What dbt is given for ``command``: its own words, and flags that it does not say itself.
 

@@ -1,11 +1,15 @@
-"""The environment of a dbt child: built from nothing, so nothing of this service is in it."""
+"""What a child of a toolchain finds and may reach: all of it said here, nothing inherited.
+
+Its environment is built from nothing, so nothing of this service is in it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from jobsvc.engine.plan import RunPlan
+from jobsvc.engine.plan import ChildPlan
 from jobsvc.engine.profiles import PROFILE_NAME
+from jobsvc.engine.sandbox import Confinement
 from jobsvc.engine.workspace import StepDirectories, Workspace
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -13,7 +17,7 @@ ENGINE_PREFIX = "DBT_ENGINE_"  # dbt reads each DBT_X of its own also as DBT_ENG
 
 
 def child_environment(
-    plan: RunPlan, workspace: Workspace, directories: StepDirectories
+    plan: ChildPlan, workspace: Workspace, directories: StepDirectories
 ) -> dict[str, str]:
     """All that the dbt process of one step finds in its environment.
 
@@ -48,3 +52,26 @@ def child_environment(
     taken = {name.replace("DBT_", ENGINE_PREFIX, 1) for name in own if name.startswith("DBT_")}
     given = {**plan.environment, **plan.profile.secrets}
     return {name: value for name, value in given.items() if name not in taken} | own
+
+
+def child_confinement(
+    plan: ChildPlan, workspace: Workspace, directories: StepDirectories
+) -> Confinement:
+    """What such a process may reach: of the workspace, its toolchain, and what the plan names."""
+    asked = plan.sandbox
+    read_only = (workspace.profile, workspace.state, workspace.asides)
+    read_write = (
+        workspace.project,
+        workspace.home,
+        workspace.tmp,
+        directories.target,
+        directories.logs,
+    )
+    return Confinement(
+        read_only=(*map(str, read_only), *plan.toolchain.read_only, *asked.read_only),
+        read_write=(*map(str, read_write), *asked.read_write),
+        ports=asked.ports,
+        uid=workspace.uid,
+        rlimits=asked.rlimits,
+        need=asked.need,
+    )

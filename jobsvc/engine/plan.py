@@ -245,16 +245,44 @@ class ComparePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunPlan:
+class ChildPlan:
+    """What any program of a toolchain needs that speaks to a warehouse.
+
+    Attributes:
+        workspaces: the directory under which it gets one of its own.
+        environment: ``DBT_…`` variables for the child, secret ones included.
+        secrets: values to be masked in everything that leaves the workspace.
+        timeout_seconds: for all of it; 0 means no limit.
+        stop_grace_seconds: seconds from SIGINT to SIGTERM when a child is stopped.
+    """
+
+    workspaces: str
+    profile: ProfilePlan
+    toolchain: ToolchainPlan
+    sandbox: SandboxPlan
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    timeout_seconds: int = 0
+    stop_grace_seconds: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarehousePlan(ChildPlan):
+    """All that is needed to ask a warehouse something outside of any run.
+
+    Attributes:
+        name: of its workspace; none is ever used again.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan(ChildPlan):
     """All a run needs.
 
     Attributes:
-        workspaces: the directory under which the run gets one of its own.
         attempt: makes the workspace's name unique, so that none is ever reused.
-        environment: ``DBT_…`` variables for the dbt child, secret ones included.
-        secrets: values to be masked in everything that leaves the run.
-        timeout_seconds: for the run's execution; 0 means no limit.
-        stop_grace_seconds: seconds from SIGINT to SIGTERM when a step is stopped.
         log_limit_bytes: what is kept of one step's console log, from its start.
         state: None for a run that defers to nothing.
         schema_prefix: the schema that a pull request's run has to itself, and with it those whose
@@ -265,16 +293,8 @@ class RunPlan:
 
     run_id: int
     attempt: int
-    workspaces: str
     checkout: CheckoutPlan
-    profile: ProfilePlan
-    toolchain: ToolchainPlan
-    sandbox: SandboxPlan
     steps: tuple[StepPlan, ...]
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    timeout_seconds: int = 0
-    stop_grace_seconds: int = 10
     log_limit_bytes: int = 20 * 1024**2
     state: StatePlan | None = None
     schema_prefix: str = ""

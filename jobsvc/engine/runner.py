@@ -20,7 +20,7 @@ from jobsvc.engine import artifacts, clone, compare, guard, lint, names, results
 from jobsvc.engine.aside import Aside, AsideEnd, Found
 from jobsvc.engine.attempts import keep_trying, together
 from jobsvc.engine.commands import DbtCommand
-from jobsvc.engine.environment import child_environment
+from jobsvc.engine.environment import child_confinement, child_environment
 from jobsvc.engine.errors import (
     CommandRejected,
     NoSpaceLeft,
@@ -44,7 +44,6 @@ from jobsvc.engine.profiles import write_profile
 from jobsvc.engine.projectfiles import check_project_files
 from jobsvc.engine.redact import Redactor
 from jobsvc.engine.results import RUN_RESULTS, NodeResult
-from jobsvc.engine.sandbox import Confinement
 from jobsvc.engine.state import State, in_words
 from jobsvc.engine.steplog import FollowedFile, StepLog
 from jobsvc.engine.workspace import StepDirectories, Workspace, write_private
@@ -386,7 +385,7 @@ class _Run:
             [self._plan.toolchain.executable, *arguments],
             cwd=self._project(),
             env=self._environment(command, directories),
-            confinement=self._confinement(directories),
+            confinement=child_confinement(self._plan, self._workspace, directories),
             on_output=log.feed,
             should_stop=should_stop,
             # Zero would be no limit at all; time that is already over still is one.
@@ -507,7 +506,7 @@ class _Run:
             [_program(argv[0], self._plan.toolchain.executable), *argv[1:]],
             cwd=self._project(),
             env=self._environment(None, directories) | dict(variables),
-            confinement=self._confinement(directories),
+            confinement=child_confinement(self._plan, self._workspace, directories),
             on_output=on_output,
             should_stop=self._recorder.should_stop,
             timeout=0 if limit == INFINITE else max(limit, 0.001),
@@ -522,29 +521,6 @@ class _Run:
             output=self._masked(said.decode(errors="replace")),
             target=directories.target,
             is_cut=cut > 0,
-        )
-
-    def _confinement(self, directories: StepDirectories) -> Confinement:
-        asked, workspace = self._plan.sandbox, self._workspace
-        read_only = (workspace.profile, workspace.state, workspace.asides)
-        read_write = (
-            workspace.project,
-            workspace.home,
-            workspace.tmp,
-            directories.target,
-            directories.logs,
-        )
-        return Confinement(
-            read_only=(
-                *map(str, read_only),
-                *self._plan.toolchain.read_only,
-                *asked.read_only,
-            ),
-            read_write=(*map(str, read_write), *asked.read_write),
-            ports=asked.ports,
-            uid=workspace.uid,
-            rlimits=asked.rlimits,
-            need=asked.need,
         )
 
     def _message(

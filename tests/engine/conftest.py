@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobsvc.engine import runner
 from jobsvc.engine.plan import (
     CheckoutPlan,
     ProfilePlan,
     RunPlan,
     SandboxPlan,
+    StatePlan,
     StepKind,
     StepPlan,
     ToolchainPlan,
 )
 from jobsvc.engine.ports import Ending, StepEnd, Stream
+from jobsvc.engine.state import FILES
 from jobsvc.engine.toolchain import ExecutableToolchain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +114,7 @@ class Recording:
     layers: Mapping[str, int | bool] = field(default_factory=dict)
     git_sha: str = ""
     git_branch: str = ""
+    schemas: list[tuple[str, str]] = field(default_factory=list)
     stop_when: Callable[[Recording], bool] = lambda _: False
     _texts: dict[tuple[int, Stream], list[str]] = field(default_factory=dict)
 
@@ -120,6 +125,9 @@ class Recording:
     def isolated(self, layers: Mapping[str, int | bool]) -> None:
         self.layers = layers
         self.events.append("isolated")
+
+    def will_build(self, schemas: Sequence[tuple[str, str]]) -> None:
+        self.schemas += schemas
 
     def step_started(self, index: int) -> None:
         self.events.append(("started", index))
@@ -228,5 +236,43 @@ def plan_of(tmp_path: Path, toolchain: ToolchainPlan) -> Callable[..., RunPlan]:
                 **changes,
             }
         )
+
+    return make
+
+
+@pytest.fixture
+def production(
+    shop: Repository, plan_of: Callable[..., RunPlan], tmp_path: Path
+) -> Callable[..., StatePlan]:
+    """Builds the project as it is now in the schema ``main``, and makes its state a plan's."""
+    runs = iter(range(100, 200))
+
+    def build(*commands: str, favor_state: bool = False) -> StatePlan:
+        recording = Recording()
+        number = next(runs)
+        outcome = runner.run(plan_of(shop, *(commands or ("dbt build",)), run_id=number), recording)
+        assert outcome.ending is Ending.SUCCESS, outcome.message
+        place = tmp_path / f"state-{number}"
+        place.mkdir()
+        for end in recording.ends:
+            for collected in end.artifacts:
+                if collected.path in FILES:
+                    shutil.copy(collected.file, place / collected.path)
+        return StatePlan(
+            directory=str(place), sentence=f"Deferring to run {number}.", favor_state=favor_state
+        )
+
+    return build
+
+
+@pytest.fixture
+def pull_request(
+    plan_of: Callable[..., RunPlan], shop: Repository, tmp_path: Path
+) -> Callable[..., RunPlan]:
+    """The plan of a run in the schema ``pr`` of the same warehouse."""
+    output = {"type": "duckdb", "path": str(tmp_path / "warehouse" / "shop.duckdb"), "schema": "pr"}
+
+    def make(state: StatePlan | None, *steps: str | StepPlan, **changes: object) -> RunPlan:
+        return plan_of(shop, *steps, profile={"output": output}, state=state, **changes)
 
     return make

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from jobsvc.engine import leftovers, runner
 from jobsvc.engine.commands import DbtCommand
 from jobsvc.engine.plan import OnFailure, RunPlan, StatePlan, StepKind, StepPlan
 from jobsvc.engine.ports import Ending
-from jobsvc.engine.state import FILES, State, can_read, in_words, manifest_version
+from jobsvc.engine.state import State, can_read, in_words, manifest_version
 from jobsvc.engine.workspace import Workspace
 from tests.engine.conftest import Recording, Repository
 
@@ -326,40 +325,6 @@ def step(command: str, **changes: Any) -> StepPlan:
             **changes,
         }
     )
-
-
-@pytest.fixture
-def production(shop: Repository, plan_of: PlanOf, tmp_path: Path) -> Callable[..., StatePlan]:
-    """Builds the project as it is now in the schema ``main``, and makes its state a plan's."""
-    runs = iter(range(100, 200))
-
-    def build(*commands: str, favor_state: bool = False) -> StatePlan:
-        recording = Recording()
-        number = next(runs)
-        outcome = runner.run(plan_of(shop, *(commands or ("dbt build",)), run_id=number), recording)
-        assert outcome.ending is Ending.SUCCESS, outcome.message
-        place = tmp_path / f"state-{number}"
-        place.mkdir()
-        for end in recording.ends:
-            for collected in end.artifacts:
-                if collected.path in FILES:
-                    shutil.copy(collected.file, place / collected.path)
-        return StatePlan(
-            directory=str(place), sentence=f"Deferring to run {number}.", favor_state=favor_state
-        )
-
-    return build
-
-
-@pytest.fixture
-def pull_request(plan_of: PlanOf, shop: Repository, tmp_path: Path) -> Callable[..., RunPlan]:
-    """The plan of a run in the schema ``pr`` of the same warehouse."""
-    output = {"type": "duckdb", "path": str(tmp_path / "warehouse" / "shop.duckdb"), "schema": "pr"}
-
-    def make(state: StatePlan | None, *steps: str | StepPlan, **changes: object) -> RunPlan:
-        return plan_of(shop, *steps, profile={"output": output}, state=state, **changes)
-
-    return make
 
 
 def built(recording: Recording, index: int) -> list[str]:

@@ -84,6 +84,7 @@ class PullRequestFacts:
         head_repository: ``owner/name``; of a deleted fork empty.
         merge_sha: the commit that merging it made; empty while it is not merged.
         changed_at: by the host's clock.
+        default_branch: of its repository.
     """
 
     repository: str
@@ -102,6 +103,7 @@ class PullRequestFacts:
     labels: tuple[str, ...]
     merge_sha: str
     changed_at: datetime
+    default_branch: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,7 @@ class PullRequestEvent:
 
     Attributes:
         base_before: the base branch until now, where ``EDITED`` changed it; else empty.
+        head_before: the head until now, where ``SYNCHRONIZE`` tells of another; else empty.
         label: that was put on or taken off.
         installation_id: of the host's App, where that was told.
     """
@@ -117,6 +120,7 @@ class PullRequestEvent:
     action: Action
     pull_request: PullRequestFacts
     base_before: str = ""
+    head_before: str = ""
     label: str = ""
     installation_id: int | None = None
 
@@ -132,6 +136,8 @@ class PushEvent:
     Attributes:
         branch: empty where it is a tag that was pushed.
         sha: its head now; empty where it was deleted.
+        before: its head until now; zeros where it is new.
+        default_branch: of the repository.
         message: of the head commit.
     """
 
@@ -140,6 +146,8 @@ class PushEvent:
     branch: str
     sha: str
     is_deletion: bool
+    before: str = ""
+    default_branch: str = ""
     message: str = ""
     pushed_by: str = ""
     installation_id: int | None = None

@@ -277,6 +277,7 @@ def _pull_request_event(payload: _Payload, installation_id: int | None) -> PullR
         action=Action(payload.text("action")),
         pull_request=facts,
         base_before=payload.maybe_text("changes", "base", "ref", "from")[:LONGEST_REF],
+        head_before=payload.maybe_text("before")[:LONGEST_REF],
         label=payload.maybe_text("label", "name")[:LONGEST_REF],
         installation_id=installation_id,
     )
@@ -307,6 +308,7 @@ def _facts(payload: _Payload) -> PullRequestFacts:
         labels=tuple(name for name in names if isinstance(name, str)),
         merge_sha=payload.sha("merge_commit_sha") if is_merged else "",
         changed_at=payload.moment("updated_at"),
+        default_branch=payload.maybe_text("base", "repo", "default_branch")[:LONGEST_REF],
     )
 
 
@@ -319,6 +321,8 @@ def _push_event(payload: _Payload, installation_id: int | None) -> PushEvent:
         branch=ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else "",
         sha="" if is_deletion else payload.sha("after"),
         is_deletion=is_deletion,
+        before=payload.maybe_text("before")[:LONGEST_REF],
+        default_branch=payload.maybe_text("repository", "default_branch")[:LONGEST_REF],
         message=payload.maybe_text("head_commit", "message"),
         pushed_by=payload.maybe_text("pusher", "name")[:LONGEST_REF],
         installation_id=installation_id,

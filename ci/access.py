@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 
@@ -52,10 +52,14 @@ def full_name_of(remote_url: str) -> str | None:
         is_ours = (
             parts.hostname == ours.hostname
             if parts.scheme == "ssh"
-            else (parts.scheme, parts.netloc.lower()) == (ours.scheme, ours.netloc.lower())
+            else _place(parts) == _place(ours)
         )
     named = _PATH.fullmatch(path) if is_ours else None
     return f"{named[1]}/{named[2]}" if named else None
+
+
+def _place(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def access_to(repository: Repository) -> Access:

@@ -54,7 +54,7 @@ LARGEST_EXTENDED_ATTRIBUTES = 4096  # bytes, as dbt Cloud has it
 # An adapter that is not declared does not say which of its fields are secret.
 LOOKS_SECRET = re.compile(r"pass|secret|token|private|credential|api_?key|access_?key")
 # dbt Cloud knows these, too; each needs an app at the git host that is not set up here.
-UNSUPPORTED_STRATEGIES = {CloneStrategy.GITHUB_APP, CloneStrategy.AZURE_APP}
+UNSUPPORTED_STRATEGIES = {CloneStrategy.AZURE_APP}
 # What git hosts want to be told as the user of an access token.
 TOKEN_USERS = {"gitlab": "oauth2", "bitbucket": "x-token-auth"}
 DEFAULT_TOKEN_USER = "x-access-token"  # noqa: S105 - a user's name, not a secret
@@ -397,6 +397,8 @@ def define_repository(
                 "server. Use deploy_key with an ssh address, or git_token with an https one."
             }
         )
+    if repository.git_clone_strategy == CloneStrategy.GITHUB_APP:
+        _check_installation(repository)
     if password is not None:
         if transport not in {"https", "http"}:
             raise ValidationError(
@@ -450,6 +452,27 @@ def _check_remote_url(repository: Repository) -> str:
 
 def _origin(repository: Repository) -> str:
     return urlsplit(repository.remote_url).netloc.lower()
+
+
+def _check_installation(repository: Repository) -> None:
+    """Refuse an installation of the GitHub App that is not the account's: it opens its owner's
+    repositories."""
+    at = _origin(repository)
+    if at != urlsplit(settings.GITHUB_URL).netloc.lower():
+        raise ValidationError(
+            {"remote_url": f"The GitHub App reads what is at {settings.GITHUB_URL}, over https."}
+        )
+    installations = repository.account.github_installations.order_by("login")
+    wanted = repository.github_installation_id or 0
+    if not installations.filter(installation_id=wanted).exists():
+        known = ", ".join(f"{one.installation_id} ({one.login})" for one in installations)
+        remedy = f"Choose one of: {known}." if known else "Ask your administrator to register it."
+        raise ValidationError(
+            {
+                "github_installation_id": "This is no installation of the GitHub App that this "
+                f"account may use. {remedy}"
+            }
+        )
 
 
 def _token_user(repository: Repository) -> str:

@@ -13,6 +13,7 @@ from factory.django import DjangoModelFactory
 
 from accounts.models import Account, Membership, Token, User
 from accounts.roles import PermissionSet
+from ci.models import GitHubInstallation
 from environments.models import (
     Connection,
     Credentials,
@@ -60,6 +61,15 @@ class RepositoryFactory(DjangoModelFactory[Repository]):
     account = factory.SubFactory(AccountFactory)
     remote_url = "https://github.com/example/coffee_shop.git"
     git_clone_strategy = "git_token"
+
+
+class GitHubInstallationFactory(DjangoModelFactory[GitHubInstallation]):
+    class Meta:
+        model = GitHubInstallation
+
+    account = factory.SubFactory(AccountFactory)
+    installation_id = factory.Sequence(lambda number: 40_000_000 + number)
+    login = factory.Sequence("organisation-{}".format)
 
 
 class ConnectionFactory(DjangoModelFactory[Connection]):

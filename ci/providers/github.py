@@ -285,7 +285,7 @@ def _pull_request_event(payload: _Payload, installation_id: int | None) -> PullR
 
 def _facts(payload: _Payload) -> PullRequestFacts:
     labels = payload.find("labels")
-    names = [row.get("name") for row in labels if isinstance(row, dict)] if labels else []
+    rows = [row for row in labels if isinstance(row, dict)] if isinstance(labels, list) else []
     base, head = payload.name("base", "repo", "full_name"), ""
     if payload.find("head", "repo") is not None:  # a fork may have been deleted since
         head = payload.name("head", "repo", "full_name")
@@ -305,7 +305,7 @@ def _facts(payload: _Payload) -> PullRequestFacts:
         is_draft=payload.switch("draft"),
         is_open=payload.text("state") == "open",
         is_merged=is_merged,
-        labels=tuple(name for name in names if isinstance(name, str)),
+        labels=tuple(name for row in rows if isinstance(name := row.get("name"), str)),
         merge_sha=payload.sha("merge_commit_sha") if is_merged else "",
         changed_at=payload.moment("updated_at"),
         default_branch=payload.maybe_text("base", "repo", "default_branch")[:LONGEST_REF],

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from environments import adapters
 from environments.define import check_not_our_own_database
@@ -194,13 +195,16 @@ def _checkout(run: Run) -> CheckoutPlan:
     if repository is None:
         raise NothingToCheckOut(project=run.project.name)
     secrets = repository.secrets
+    username, password = secrets.get("username", ""), secrets.get("password", "")
+    if (signed_in := settings.CLONE_CREDENTIALS.get(repository.git_clone_strategy)) is not None:
+        username, password = import_string(signed_in)(repository)
     return CheckoutPlan(
         url=repository.remote_url,
         ref=run.configuration["git_branch"] or run.environment.branch,
         sha=run.configuration["git_sha"] or "",
         subdirectory=run.project.dbt_project_subdirectory or "",
-        username=secrets.get("username", ""),
-        password=secrets.get("password", ""),
+        username=username,
+        password=password,
         private_key=secrets.get("private_key", ""),
         local_roots=tuple(settings.GIT_LOCAL_ROOTS),
         plain_http_hosts=tuple(settings.GIT_PLAIN_HTTP_HOSTS),

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 from django.db import connection
 
 from environments.models import Repository
-from tests.factories import ProjectFactory, RepositoryFactory
+from tests.factories import GitHubInstallationFactory, ProjectFactory, RepositoryFactory
 
 KEYS = {
     "id",
@@ -216,11 +216,46 @@ def test_a_password_in_an_address_is_not_repeated_in_the_refusal(api, place):
     assert "hunter2" not in answer.content.decode()
 
 
-@pytest.mark.parametrize("strategy", ["github_app", "azure_active_directory_app"])
-def test_a_way_to_clone_that_is_not_set_up_is_refused(api, place, strategy):
-    body = {"remote_url": HTTPS, "git_clone_strategy": strategy}
+def test_a_way_to_clone_that_is_not_set_up_is_refused(api, place):
+    body = {"remote_url": HTTPS, "git_clone_strategy": "azure_active_directory_app"}
 
     assert "git_clone_strategy" in problem(api.post(place, body))
+
+
+def test_a_repository_is_read_as_the_app_by_an_installation_of_its_own_account(api, account, place):
+    ours = GitHubInstallationFactory(account=account)
+    body = {"remote_url": HTTPS, "git_clone_strategy": "github_app"}
+
+    made = api.post(place, body | {"github_installation_id": ours.installation_id})
+
+    assert made.status_code == 201, made.content
+    assert made.json()["data"]["github_installation_id"] == ours.installation_id
+
+
+def test_an_installation_of_another_account_is_refused_like_one_that_is_not_there(
+    api, account, place
+):
+    ours, theirs = GitHubInstallationFactory(account=account), GitHubInstallationFactory()
+    body = {"remote_url": HTTPS, "git_clone_strategy": "github_app"}
+
+    refused = [
+        problem(api.post(place, body | {"github_installation_id": number}))
+        for number in (theirs.installation_id, 10**12, None)
+    ]
+
+    assert len(set(refused)) == 1
+    assert f"Choose one of: {ours.installation_id} ({ours.login})." in refused[0]
+
+
+def test_the_app_reads_nothing_that_is_elsewhere(api, account, place):
+    ours = GitHubInstallationFactory(account=account)
+    body = {
+        "remote_url": "https://github.example.com/acme/shop.git",
+        "git_clone_strategy": "github_app",
+        "github_installation_id": ours.installation_id,
+    }
+
+    assert "remote_url" in problem(api.post(place, body))
 
 
 def test_making_a_repository_does_not_attach_it(api, account, project, place):

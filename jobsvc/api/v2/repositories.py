@@ -40,7 +40,7 @@ class RepositoryShape(Shape[Repository]):
     deploy_key = serializers.SerializerMethodField()
     repository_credentials_id = Nothing()
     gitlab_project_id = Nothing()
-    github_installation_id = Nothing()
+    github_installation_id = IdField(read_only=True, allow_null=True)
     github_webhook_id = Nothing()
     git_provider_id = Nothing()
     private_link_endpoint_id = Nothing()

@@ -32,6 +32,13 @@ class RepositoryBody(Body):
     pull_request_url_template = serializers.CharField(
         max_length=1000, required=False, allow_null=True, allow_blank=True
     )
+    github_installation_id = serializers.IntegerField(
+        min_value=1,
+        max_value=2**63 - 1,
+        required=False,
+        allow_null=True,
+        help_text="Of the GitHub App, for github_app: one that this account may use.",
+    )
     git_token = OptionalText(
         max_length=1000, write_only=True, help_text="Access token or password, for https."
     )

@@ -9,21 +9,38 @@ not count here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 # Of the toolchain, which the checks of this repository do not see.
 from dbt.adapters.factory import FACTORY, cleanup_connections  # type: ignore[import-not-found]
 from dbt.cli.main import dbtRunner  # type: ignore[import-not-found]
 
+T = TypeVar("T")
+
+CANCEL_SECONDS = 10  # for a query to end that was cancelled
+# dbt puts a name between quotes and does not look into it: a quote there would be SQL.
+_PLAIN = re.compile(r"[\w$@. -]+")
 PROJECT = "name: jobsvc_aside\nconfig-version: 2\nprofile: jobsvc\n"
 
 
 class Unreachable(Exception):
     """The warehouse cannot be spoken to. ``str(error)`` is dbt's or the database's own words."""
+
+
+class TookTooLong(Exception):
+    """What was asked of the warehouse was given up. ``str(error)`` is a sentence."""
+
+
+class OddName(ValueError):
+    """A name that cannot safely be put into a statement."""
 
 
 class Warehouse:
@@ -37,18 +54,57 @@ class Warehouse:
         """The one that the profile names."""
         return str(self._adapter.config.credentials.database or "")
 
-    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """The names of the columns, and all rows, as the driver gives them or nearly so."""
-        _, table = self._adapter.execute(sql, fetch=True)
+    def query(self, sql: str, most: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The names of the columns, and all rows or the first ``most``, nearly as the driver
+        gives them."""
+        _, table = self._adapter.execute(sql, fetch=True, limit=most)
         return list(table.column_names), [tuple(row.values()) for row in table.rows]
 
     def columns(self, database: str, schema: str, identifier: str) -> list[tuple[str, str]]:
         """Each column of a table or view in its order, (name, type); none where it is not there."""
-        found = self._adapter.get_columns_in_relation(self.relation(database, schema, identifier))
+        return self.columns_of(self.relation(database, schema, identifier))
+
+    def columns_of(self, relation: Any) -> list[tuple[str, str]]:
+        """The same of a relation as ``relation`` makes it."""
+        found = self._adapter.get_columns_in_relation(relation)
         return [(column.name, column.data_type) for column in found]
 
     def quote(self, identifier: str) -> str:
-        return str(self._adapter.quote(identifier))
+        """The identifier as SQL has it, whatever is in it; adapters double no marks."""
+        opens, closes = str(self._adapter.quote("|")).split("|")
+        return f"{opens}{identifier.replace(closes, closes * 2)}{closes}"
+
+    @property
+    def text_type(self) -> str:
+        """The type to cast to for any value as text."""
+        return str(self._adapter.Column.translate_type("STRING"))
+
+    def within(self, seconds: float, work: Callable[[], T]) -> T:
+        """What ``work`` comes to, in a connection of its own; cancelled once its time is over.
+
+        Raises:
+            TookTooLong
+        """
+        ends: Future[T] = Future()
+
+        def carry_out() -> None:
+            try:
+                with self._adapter.connection_named("jobsvc aside"):
+                    ends.set_result(work())
+            except BaseException as error:  # the other thread raises it
+                ends.set_exception(error)
+
+        thread = Thread(target=copy_context().run, args=(carry_out,), daemon=True)
+        thread.start()
+        try:
+            return ends.result(timeout=max(seconds, 0))
+        except TimeoutError:
+            if not thread.is_alive():
+                raise
+        with suppress(Exception):  # nothing hangs on how well a database can be interrupted
+            self._adapter.cancel_open_connections()
+        thread.join(CANCEL_SECONDS)
+        raise TookTooLong(f"It took longer than {seconds:.0f} seconds.")
 
     def relation(self, database: str, schema: str, identifier: str = "") -> Any:
         """dbt's own object, quoted as the adapter quotes by default; ``str`` of it is for SQL."""
@@ -71,7 +127,13 @@ class Warehouse:
         """The name under which the warehouse has ``schema``; empty where it has none.
 
         A warehouse that folds names which dbt did not quote lists them in capitals.
+
+        Raises:
+            OddName
         """
+        for name in filter(None, (database, schema)):
+            if not _PLAIN.fullmatch(name):
+                raise OddName(f"The name {name!r} has characters that are not put into SQL.")
         listed = self.list_schemas(database)
         if schema in listed:
             return schema
@@ -80,7 +142,11 @@ class Warehouse:
         return next((name for name in listed if name.lower() == schema.lower()), "")
 
     def drop_schema(self, database: str, schema: str) -> bool:
-        """Drop exactly this schema with all that is in it; False where it was not there."""
+        """Drop exactly this schema with all that is in it; False where it was not there.
+
+        Raises:
+            OddName
+        """
         listed = self.find_schema(database, schema)
         if not listed:
             return False

@@ -248,16 +248,15 @@ class Report(models.Model):
     )
     posted_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(
-        null=True, blank=True, help_text="When it is to be posted; none while it is up to date."
+        null=True,
+        blank=True,
+        help_text="When it is to be posted, by others than who posts it now; none while it is not.",
     )
     touched = models.PositiveBigIntegerField(
         default=0, help_text="Grows when there is something new to tell."
     )
     attempts = models.PositiveIntegerField(default=0, help_text="Since it was last posted.")
     error = models.TextField(blank=True, default="", help_text="Why it could not be posted.")
-    lease_until = models.DateTimeField(
-        null=True, blank=True, help_text="Somebody posts it; others wait until then."
-    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -300,7 +299,7 @@ class StatusContext(models.Model):
     and no second job gets the same.
     """
 
-    job = models.OneToOneField(Job, models.CASCADE, related_name="+")
+    job = models.ForeignKey(Job, models.CASCADE, related_name="+")
     repository_name = models.CharField(max_length=255, help_text="owner/name, in lower case.")
     context = models.CharField(max_length=255)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -309,7 +308,10 @@ class StatusContext(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["repository_name", "context"], name="one_job_per_status_context"
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["repository_name", "job"], name="one_status_context_per_job"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -327,7 +329,7 @@ class RunSummary(models.Model):
         default=0, help_text="The newest move of the run that its reports were marked due for."
     )
     content = models.JSONField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    touched_at = models.DateTimeField(default=now, help_text="When they were marked as due.")
 
     class Meta:
         verbose_name_plural = "run summaries"

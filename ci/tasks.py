@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.utils.timezone import now
+
+from ci import deliveries
+
+
+@shared_task
+def read_delivery(delivery_id: int) -> None:
+    """A git host told us something: see what follows."""
+    deliveries.read(delivery_id, now())
 
 
 @shared_task
@@ -13,3 +22,5 @@ def report_run(transition_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """Whatever is to be read, posted or dropped, and was not."""
+    deliveries.ring_for_due(now())
+    deliveries.prune(now())

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from ci import webhooks
+
+app_name = "ci"
+urlpatterns = [
+    path("github/app", webhooks.github_app, name="github_app"),
+    path("github/<uuid:key>", webhooks.github_repository, name="github_repository"),
+]

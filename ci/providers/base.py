@@ -137,6 +137,7 @@ class PushEvent:
         branch: empty where it is a tag that was pushed.
         sha: its head now; empty where it was deleted.
         before: its head until now; zeros where it is new.
+        is_forced: the head until now is not among what led to this one.
         default_branch: of the repository.
         message: of the head commit.
     """
@@ -147,6 +148,7 @@ class PushEvent:
     sha: str
     is_deletion: bool
     before: str = ""
+    is_forced: bool = False
     default_branch: str = ""
     message: str = ""
     pushed_by: str = ""

@@ -322,6 +322,7 @@ def _push_event(payload: _Payload, installation_id: int | None) -> PushEvent:
         sha="" if is_deletion else payload.sha("after"),
         is_deletion=is_deletion,
         before=payload.maybe_text("before")[:LONGEST_REF],
+        is_forced=payload.switch("forced"),
         default_branch=payload.maybe_text("repository", "default_branch")[:LONGEST_REF],
         message=payload.maybe_text("head_commit", "message"),
         pushed_by=payload.maybe_text("pusher", "name")[:LONGEST_REF],

@@ -39,19 +39,19 @@ class Aside(Protocol):
 
     Attributes:
         project: the dbt project's directory, in which they are started.
-        place: a directory of the step that the programs may read and not write; what is to be
-            handed to one (a request, a script's input) is put here by ``hand``.
+        profiles: the directory that holds the run's profile.
     """
 
     plan: RunPlan
     state: State
     project: Path
+    profiles: Path
 
     def say(self, line: str) -> None:
         """Write a line of the step's log."""
 
     def hand(self, name: str, text: str) -> Path:
-        """Make a file that the programs can read."""
+        """Make a file that the programs can read and not write: a request, a script's input."""
 
     def run(
         self,

@@ -635,16 +635,18 @@ class _Aside(Aside):
 
     def __init__(self, run: _Run, step: StepPlan, log: StepLog) -> None:
         self.plan, self.state, self.project = run._plan, run._state, run._project()
+        self.profiles = run._workspace.profile
         self._run, self._step, self._log = run, step, log
 
     def say(self, line: str) -> None:
         self._log.say(self._run._masked(line))
 
     def hand(self, name: str, text: str) -> Path:
-        place = self._run._workspace.aside(self._step.index)
-        write_private(place / name, text)
-        self._run._workspace.show(place / name)
-        return place / name
+        file = self._run._workspace.aside(self._step.index) / name
+        file.unlink(missing_ok=True)  # of an attempt before this one
+        write_private(file, text)
+        self._run._workspace.show(file)
+        return file
 
     def run(
         self,

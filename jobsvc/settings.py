@@ -192,7 +192,12 @@ CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = {"jobsvc.runs.tasks.execute_run": {"queue": "runs"}}
+CELERY_TASK_ROUTES = {
+    "jobsvc.runs.tasks.execute_run": {"queue": "runs"},
+    # Whoever waits for strangers waits in a queue of their own, and holds up no tick.
+    "jobsvc.notifications.tasks.post_webhooks": {"queue": "outbound"},
+    "jobsvc.notifications.tasks.send_delivery": {"queue": "outbound"},
+}
 CELERY_TIMEZONE = "UTC"
 
 SWEEP_SECONDS = env.float(
@@ -229,6 +234,16 @@ CELERY_BEAT_SCHEDULE = {
         "task": "jobsvc.notifications.tasks.sweep",
         "schedule": SWEEP_SECONDS,
         "options": {"expires": SWEEP_SECONDS},
+    },
+    "sweep webhooks": {
+        "task": "jobsvc.notifications.tasks.sweep_webhooks",
+        "schedule": SWEEP_SECONDS,
+        "options": {"expires": SWEEP_SECONDS},
+    },
+    "prune webhooks": {
+        "task": "jobsvc.notifications.tasks.prune_webhooks",
+        "schedule": 24 * 3600.0,
+        "options": {"expires": 3600},
     },
     "prune": {
         "task": "jobsvc.runs.tasks.prune",

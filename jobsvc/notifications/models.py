@@ -147,9 +147,12 @@ class Mute(models.Model):
 
 
 class Told(models.Model):
-    """A run's move whose messages are all written down as deliveries: it is never told again."""
+    """A run's move whose messages are all written down: it is never told again."""
 
     transition = models.OneToOneField(RunTransition, models.CASCADE, related_name="+")
+    later = models.BooleanField(
+        default=False, help_text="Only webhooks were told: people are, if no retry follows."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -273,6 +276,9 @@ class WebhookSubscription(models.Model):
         default=1, help_text="1 is dbt Cloud's; 2 knows more events and says more."
     )
     active = models.BooleanField(default=True)
+    listens_since = models.DateTimeField(
+        default=now, help_text="What happened before is not told: it was new, off, or for others."
+    )
     secrets = EncryptedJSONField(default=dict, help_text='{"hmac": …}')
     http_status_code = models.CharField(max_length=10, default="0")
     dispatched_at = models.DateTimeField(null=True, blank=True)

@@ -88,11 +88,13 @@ class Stack:
         self.http = requests.Session()
         self.http.headers["Authorization"] = f"Token {self.token}"
         self.worker: subprocess.Popen[bytes] | None = None
+        self.sender: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.start_web()
         self.start_worker()
         self._celery("worker", "-Q", "default", "-c", "1", "-n", "light@%h")
+        self.start_sender()
         self._celery("beat", "--schedule", str(self.service.data / "beat"))
 
     def start_web(self) -> None:
@@ -107,6 +109,11 @@ class Stack:
 
     def start_worker(self) -> None:
         self.worker = self._celery("worker", "-Q", "runs", "-c", "2", "-n", "runs@%h")
+
+    def start_sender(self) -> None:
+        self.sender = self._celery(
+            "worker", "-Q", "outbound", "--pool", "threads", "-c", "8", "-n", "outbound@%h"
+        )
 
     def _celery(self, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.service.data / "celery.log").open("ab") as log:

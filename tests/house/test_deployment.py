@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("beat", "migrate", "web", "worker", "worker-light")
+OURS = ("beat", "migrate", "web", "worker", "worker-light", "worker-outbound")
 CAPABILITIES_OF_THE_WORKER = {"SETUID", "SETGID", "KILL", "CHOWN", "DAC_OVERRIDE"}
 LANDLOCK_ALONE = "landlock,seccomp,uid"
 SITE = "https://jobs.example.com"
@@ -49,7 +49,7 @@ def filled(values: dict[str, str]) -> str:
     return re.sub(r"\$\$|\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", fill, text)
 
 
-def test_it_has_the_five_processes_and_what_they_stand_on() -> None:
+def test_it_has_the_processes_and_what_they_stand_on() -> None:
     assert set(services()) == {*OURS, "postgres", "redis"}
     assert {services()[name]["image"] for name in OURS} == {"jobsvc:${JOBSVC_VERSION:-latest}"}
 
@@ -100,6 +100,11 @@ def test_the_database_and_the_broker_are_reached_from_inside_alone() -> None:
 def test_runs_and_short_tasks_have_a_worker_each() -> None:
     assert "--queues=runs" in services()["worker"]["command"]
     assert "--queues=default" in services()["worker-light"]["command"]
+
+
+def test_what_waits_for_strangers_has_a_worker_of_its_own() -> None:
+    assert "--queues=outbound" in services()["worker-outbound"]["command"]
+    assert "outside" in services()["worker-outbound"]["networks"]
 
 
 def test_the_image_holds_every_package_of_ours() -> None:

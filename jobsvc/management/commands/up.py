@@ -1,7 +1,7 @@
 """``manage.py up``: the whole service on this machine, in one command and until Ctrl-C.
 
 What is missing is made first: database, pages' files, an account with an owner and a token. Then
-web, both workers and beat run side by side. When one of them ends, or somebody says stop, all of
+web, the workers and beat run side by side. When one of them ends, or somebody says stop, all of
 them end, and what a run has left behind with them.
 """
 
@@ -176,6 +176,10 @@ def commands(listener: socket.socket) -> dict[str, list[str]]:
         ],
         "worker": [*worker, "--queues", "runs", "--concurrency", "2", "--hostname", "runs@%h"],
         "light": [*worker, "--queues", "default", "--concurrency", "1", "--hostname", "light@%h"],
+        "outbound": [
+            *(*worker, "--queues", "outbound", "--pool", "threads", "--concurrency", "8"),
+            *("--hostname", "outbound@%h"),
+        ],
         "beat": [*celery, "beat", *quiet],
     }
 

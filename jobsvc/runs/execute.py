@@ -115,7 +115,7 @@ def _carry_out(run: Run) -> Outcome:
     except Stopped:
         return Outcome(ending=Ending.STOPPED)
     Run.objects.filter(pk=run.pk, token=run.token).update(dbt_version=dbt.version)
-    with _user_id() as uid:
+    with user_id() as uid:
         plan = plan_run(run, steps, toolchain=dbt, uid=uid)
         Path(settings.WORKSPACES_DIR).mkdir(parents=True, exist_ok=True, mode=0o711)
         try:
@@ -129,7 +129,7 @@ def _carry_out(run: Run) -> Outcome:
 
 
 @contextmanager
-def _user_id() -> Iterator[int | None]:
+def user_id() -> Iterator[int | None]:
     """A user id that no other run on this machine has now; None where none are given out."""
     if not settings.RUN_UIDS or os.geteuid() != 0:
         yield None

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from environments import adapters
 from environments.define import check_not_our_own_database
-from environments.models import Connection, Credentials, Repository
+from environments.models import Connection, Credentials, Environment, Repository
 from environments.variables import TARGET_SCHEMA, resolve
 from jobsvc.engine.errors import RunFailure
 from jobsvc.engine.names import is_secret_name
@@ -27,6 +28,7 @@ from jobsvc.engine.plan import (
     SandboxPlan,
     StepPlan,
     ToolchainPlan,
+    WarehousePlan,
 )
 from jobsvc.jobs import extensions
 from jobsvc.jobs.extensions import Extensions, SchemaGuard
@@ -34,6 +36,7 @@ from jobsvc.runs.models import Run, RunTrigger
 from jobsvc.statuses import CauseCategory
 
 WEB_PORTS = (22, 80, 443)  # what `dbt deps` and most warehouses need
+WAREHOUSE_SECONDS = 300  # for one question to a warehouse outside of any run
 STATED_IN_ARTIFACTS = "DBT_ENV_CUSTOM_ENV_"  # dbt copies these into metadata.env of its files
 
 TYPES = {"production": "prod", "staging": "staging", None: ""}
@@ -86,15 +89,16 @@ def plan_run(
     connection = connection_of(run)
     variables = resolve(run.environment, job_definition_id=run.job_id)
     variables |= run.trigger.variables_override
-    try:
-        profile = _profile(run, connection, variables)
-    except ValueError as refused:
-        raise WarehouseRefused(
-            connection=connection.name, reason=str(refused).rstrip(".")
-        ) from refused
-    checkout = _checkout(run)
     configuration = run.configuration
-    secret_values = [value for name, value in variables.items() if is_secret_name(name)]
+    profile = _profile(
+        run.environment,
+        connection,
+        variables,
+        schema=configuration["schema_override"] or "",
+        threads=configuration["threads"],
+        target_name=configuration["target_name"],
+    )
+    checkout = _checkout(run)
     return RunPlan(
         run_id=run.pk,
         attempt=run.attempts,
@@ -102,19 +106,10 @@ def plan_run(
         checkout=checkout,
         profile=profile,
         toolchain=toolchain,
-        sandbox=_sandbox(run, connection, profile, uid),
+        sandbox=_sandbox(connection, profile, uid),
         steps=tuple(steps),
         environment=variables | automatic_variables(run),
-        secrets=tuple(
-            value
-            for value in (
-                *secret_values,
-                *profile.secrets.values(),
-                checkout.password,
-                checkout.private_key,
-            )
-            if value
-        ),
+        secrets=_secrets(variables, profile, checkout.password, checkout.private_key),
         timeout_seconds=min(
             configuration["timeout_seconds"] or settings.RUN_MAX_SECONDS, settings.RUN_MAX_SECONDS
         ),
@@ -123,6 +118,49 @@ def plan_run(
         guard=_extended(run).ci.schema_guard is SchemaGuard.STOP,
         compare=_compare(run),
     )
+
+
+def plan_warehouse(
+    environment: Environment,
+    connection: Connection,
+    *,
+    name: str,
+    schema: str,
+    job_id: int,
+    toolchain: ToolchainPlan,
+    uid: int | None = None,
+) -> WarehousePlan:
+    """All that the engine needs to ask a warehouse something outside of any run.
+
+    Args:
+        name: of the workspace; none is ever used again.
+        schema: the profile's own.
+        job_id: the job whose variables the profile may name.
+
+    Raises:
+        RunFailure: something is missing or refused; the sentence says what.
+    """
+    variables = resolve(environment, job_definition_id=job_id)
+    profile = _profile(
+        environment, connection, variables, schema=schema, threads=1, target_name="default"
+    )
+    return WarehousePlan(
+        name=name,
+        workspaces=str(settings.WORKSPACES_DIR),
+        profile=profile,
+        toolchain=toolchain,
+        sandbox=_sandbox(connection, profile, uid),
+        environment=variables,
+        secrets=_secrets(variables, profile),
+        timeout_seconds=WAREHOUSE_SECONDS,
+        stop_grace_seconds=settings.STOP_GRACE_SECONDS,
+    )
+
+
+def _secrets(variables: Mapping[str, str], profile: ProfilePlan, *others: str) -> tuple[str, ...]:
+    secret_values = [value for name, value in variables.items() if is_secret_name(name)]
+    values = (*secret_values, *profile.secrets.values(), *others)
+    return tuple(value for value in values if value)
 
 
 def _schema_prefix(run: Run) -> str:
@@ -212,11 +250,57 @@ def _checkout(run: Run) -> CheckoutPlan:
     )
 
 
-def _profile(run: Run, connection: Connection, variables: Mapping[str, str]) -> ProfilePlan:
-    environment, configuration = run.environment, run.configuration
+def _profile(
+    environment: Environment,
+    connection: Connection,
+    variables: Mapping[str, str],
+    *,
+    schema: str,
+    threads: int,
+    target_name: str,
+) -> ProfilePlan:
+    """The profile of ``environment`` on ``connection``.
+
+    Args:
+        schema: wins over the environment's own; may be empty.
+
+    Raises:
+        NoCredentials, WarehouseRefused
+    """
     credentials: Credentials | None = environment.credentials
     if credentials is None and connection.adapter != "duckdb":
         raise NoCredentials(environment=environment.name)
+    try:
+        output, secret_environment = _output(
+            environment,
+            connection,
+            schema=schema
+            or variables.get(TARGET_SCHEMA)
+            or (credentials.default_schema if credentials else "")
+            or "main",
+            threads=threads,
+        )
+    except ValueError as refused:
+        raise WarehouseRefused(
+            connection=connection.name, reason=str(refused).rstrip(".")
+        ) from refused
+    return ProfilePlan(
+        connection_name=connection.name,
+        target_name=target_name,
+        output=output,
+        secrets=secret_environment,
+    )
+
+
+def _output(
+    environment: Environment, connection: Connection, *, schema: str, threads: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The fields of the profile's one output, and the secrets that it names.
+
+    Raises:
+        ValueError: the connection, or an attribute over it, is not allowed.
+    """
+    credentials: Credentials | None = environment.credentials
     config = dict(connection.config)
     extended = environment.extended_attributes
     attributes = dict(extended.extended_attributes) if extended else {}
@@ -224,27 +308,19 @@ def _profile(run: Run, connection: Connection, variables: Mapping[str, str]) -> 
         raise ValueError("the port in the extended attributes is not a number")
     if connection.adapter == "duckdb":
         config["path"] = attributes.pop("path", config.get("path", "warehouse.duckdb"))
-        config["path"] = duckdb_path(run.account_id, config["path"])
+        config["path"] = duckdb_path(connection.account_id, config["path"])
     output, secret_environment = adapters.profile_output(
         connection.adapter,
         config,
         connection.secrets,
         credentials.config if credentials else {},
         credentials.secrets if credentials else {},
-        schema=configuration["schema_override"]
-        or variables.get(TARGET_SCHEMA)
-        or (credentials.default_schema if credentials else "")
-        or "main",
-        threads=configuration["threads"],
+        schema=schema,
+        threads=threads,
         extended_attributes=attributes,
     )
     check_not_our_own_database(connection.adapter, output)
-    return ProfilePlan(
-        connection_name=connection.name,
-        target_name=configuration["target_name"],
-        output=output,
-        secrets=secret_environment,
-    )
+    return output, secret_environment
 
 
 def warehouse_directory(account_id: int) -> Path:
@@ -262,12 +338,10 @@ def duckdb_path(account_id: int, name: str) -> str:
     return name if name == ":memory:" else str(warehouse_directory(account_id) / name)
 
 
-def _sandbox(
-    run: Run, connection: Connection, profile: ProfilePlan, uid: int | None
-) -> SandboxPlan:
+def _sandbox(connection: Connection, profile: ProfilePlan, uid: int | None) -> SandboxPlan:
     read_write: list[str] = []
     if connection.adapter == "duckdb":
-        place = warehouse_directory(run.account_id)
+        place = warehouse_directory(connection.account_id)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         if uid is not None:
             _give(place, uid)

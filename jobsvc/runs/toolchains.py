@@ -41,7 +41,14 @@ class VersionRefused(RunFailure):
 
 
 def ready(run: Run, connection: Connection, *, should_stop: Callable[[], bool]) -> ToolchainPlan:
-    """The dbt of ``run``, with the adapter of its connection. Blocks while it is being made.
+    """The dbt of ``run``; see ``ready_as``."""
+    return ready_as(wanted_version(run), connection, should_stop=should_stop)
+
+
+def ready_as(
+    version: str, connection: Connection, *, should_stop: Callable[[], bool]
+) -> ToolchainPlan:
+    """dbt ``version``, with the adapter of a connection. Blocks while it is being made.
 
     A release track takes the newest there is: what is installed, unless a newer version could
     be; where that fails, the installed one after all, and the plan's ``note`` says so.
@@ -53,7 +60,6 @@ def ready(run: Run, connection: Connection, *, should_stop: Callable[[], bool]) 
         RunFailure: there is no such version, or it could not be installed.
         jobsvc.engine.toolchain_build.Stopped
     """
-    version = wanted_version(run)
     adapter = adapters.profile_type(connection.adapter_version, connection.config)
     here = toolchain()
     found = here.find(version, [adapter])
@@ -75,7 +81,7 @@ def ready(run: Run, connection: Connection, *, should_stop: Callable[[], bool]) 
     except VersionNotBuilt as failure:
         if found is None:
             raise
-        logger.warning("run %s gets dbt %s: %s", run.pk, found.version, failure)
+        logger.warning("dbt %s is used, for want of a newer one: %s", found.version, failure)
         return replace(found.plan, note=f"A newer one could not be had. {failure.summary}")
 
 

@@ -319,24 +319,24 @@ def root(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("root")
 def test_two_runs_of_a_machine_have_two_user_ids() -> None:
-    with execute._user_id() as one, execute._user_id() as other:
+    with execute.user_id() as one, execute.user_id() as other:
         assert {one, other} == {20001, 20002}
 
 
 @pytest.mark.usefixtures("root")
 def test_a_user_id_is_free_once_its_run_has_ended() -> None:
     for _time in range(3):
-        with execute._user_id() as uid:
+        with execute.user_id() as uid:
             assert uid == 20001
 
 
 @pytest.mark.usefixtures("root")
 def test_a_run_without_a_user_id_of_its_own_is_refused() -> None:
     with (
-        execute._user_id(),
-        execute._user_id(),
+        execute.user_id(),
+        execute.user_id(),
         pytest.raises(execute.NoUserIdFree, match="widen the range"),
-        execute._user_id(),
+        execute.user_id(),
     ):
         raise AssertionError("a third run has got a user id")
 
@@ -348,5 +348,5 @@ def test_without_a_range_or_root_runs_keep_the_workers_user_id(
     settings.RUN_UIDS = uids
     monkeypatch.setattr(os, "geteuid", lambda: worker)
 
-    with execute._user_id() as uid:
+    with execute.user_id() as uid:
         assert uid is None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils.timezone import now
 
-from ci import deliveries
+from ci import deliveries, report
+from jobsvc.runs.models import Run
 
 
 @shared_task
@@ -17,6 +18,14 @@ def read_delivery(delivery_id: int) -> None:
 @shared_task
 def report_run(transition_id: int) -> None:
     """A run moved: its pull request is told, and the schemas it may build are written down."""
+    for run in Run.objects.filter(transitions=transition_id):
+        report.touch_run(run)
+
+
+@shared_task
+def post_report(report_id: int) -> None:
+    """Something that a git host is to be told is due."""
+    report.post(report_id)
 
 
 @shared_task
@@ -24,3 +33,4 @@ def sweep() -> None:
     """Whatever is to be read, posted or dropped, and was not."""
     deliveries.ring_for_due(now())
     deliveries.prune(now())
+    report.sweep()

@@ -197,6 +197,7 @@ CELERY_TASK_ROUTES = {
     # Whoever waits for strangers waits in a queue of their own, and holds up no tick.
     "jobsvc.notifications.tasks.post_webhooks": {"queue": "outbound"},
     "jobsvc.notifications.tasks.send_delivery": {"queue": "outbound"},
+    "ci.tasks.post_report": {"queue": "outbound"},
 }
 CELERY_TIMEZONE = "UTC"
 

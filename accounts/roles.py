@@ -12,7 +12,7 @@ class Action(TextChoices):
     RUN = "run", "start and cancel runs"
     WRITE_JOBS = "write_jobs", "create and change jobs and variables"
     WRITE_SETTINGS = "write_settings", "change projects, connections and environments"
-    WRITE_ACCOUNT = "write_account", "manage people and tokens"
+    WRITE_ACCOUNT = "write_account", "manage people, tokens and webhooks"
 
 
 class PermissionSet(TextChoices):

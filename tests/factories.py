@@ -25,6 +25,7 @@ from environments.models import (
 )
 from jobsvc.engine.plan import StepKind
 from jobsvc.jobs.models import CompletionTrigger, Job
+from jobsvc.notifications.models import Dispatch, WebhookSubscription
 from jobsvc.runs.models import Artifact, Run, RunStep, RunTrigger
 from jobsvc.statuses import CauseCategory, RunStatus
 
@@ -252,6 +253,32 @@ class ArtifactFactory(DjangoModelFactory[Artifact]):
             ContentFile(artifact.content),
         )
     )
+
+
+class WebhookFactory(DjangoModelFactory[WebhookSubscription]):
+    """A webhook of dbt Cloud's kind that listens for the end of every job's runs."""
+
+    class Meta:
+        model = WebhookSubscription
+
+    account = factory.SubFactory(AccountFactory)
+    name = "Pager"
+    client_url = "https://pager.example.com/dbt"
+    event_types = factory.LazyFunction(lambda: ["job.run.completed"])
+    secrets = factory.LazyFunction(lambda: {"hmac": "a-secret-of-a-test"})
+
+
+class DispatchFactory(DjangoModelFactory[Dispatch]):
+    """An event that is due for a webhook."""
+
+    class Meta:
+        model = Dispatch
+
+    subscription = factory.SubFactory(WebhookFactory)
+    event_type = "job.run.completed"
+    event_id = factory.Sequence("wev_{}".format)
+    key = factory.Sequence("event {}".format)
+    body = '{"data": {}}'
 
 
 def token_of(account: Account, permission_set: str = PermissionSet.OWNER, **fields: Any) -> str:

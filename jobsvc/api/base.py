@@ -177,7 +177,7 @@ class AccountView(APIView):
         rows: QuerySet[Project] = Project.objects.of_account(self.account_id).active()
         return self.find(rows, self.kwargs["project_id"], "project")
 
-    def find(self, rows: QuerySet[M], pk: int, name: str) -> M:
+    def find(self, rows: QuerySet[M], pk: int | str, name: str) -> M:
         """The row ``pk`` of ``rows``, which the caller has cut down to the account's.
 
         Raises:
@@ -200,6 +200,7 @@ class Resource(AccountView, Generic[M]):
     filters: ClassVar[Mapping[str, Filter]] = {}
     orders: ClassVar[Collection[str]] = ()
     many = False
+    text_ids: ClassVar[bool] = False  # ``pk`` in the address is a text, not a number
 
     def rows(self) -> QuerySet[M]:
         """All rows of the account (and of the project, where the path names one)."""

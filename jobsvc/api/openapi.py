@@ -85,7 +85,10 @@ class EnvelopeSchema(AutoSchema):
         if operation is None:
             return None
         for parameter in operation.get("parameters", []):
-            if parameter["in"] == "path" and parameter["name"] != "path":
+            is_text = parameter["name"] == "id" and getattr(self.view, "text_ids", False)
+            if is_text or parameter["in"] != "path":
+                continue
+            if parameter["name"] != "path":
                 parameter["schema"] = {"type": "integer", "minimum": 1}
         self._register("AnswerStatus", _STATUS)
         self._register("ErrorAnswer", _ERROR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.urls import URLPattern, path, register_converter
-from django.urls.converters import IntConverter
+from django.urls.converters import IntConverter, StringConverter
 from django.views import View
 
 LARGEST_ID = 2**63 - 1
@@ -23,7 +23,14 @@ class IdConverter(IntConverter):
         return number
 
 
+class TextIdConverter(StringConverter):
+    """An id that is a text, such as ``wsu_…``; others are addresses of nothing."""
+
+    regex = "[A-Za-z0-9_]{1,40}"
+
+
 register_converter(IdConverter, "id")
+register_converter(TextIdConverter, "text")
 
 
 def both(route: str, view: type[View], **options: Any) -> list[URLPattern]:

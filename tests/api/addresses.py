@@ -32,7 +32,7 @@ class Address:
     @property
     def kind(self) -> str:
         """What ``pk`` is the id of: the word before it, such as ``jobs``."""
-        found = re.search(r"([\w-]+)/<id:pk>", self.route)
+        found = re.search(r"([\w-]+)/<\w+:pk>", self.route)
         return found[1] if found else ""
 
 

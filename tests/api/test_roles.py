@@ -12,7 +12,7 @@ from tests.factories import token_of
 
 A2, A3 = "api/v2/accounts/<id:account_id>", "api/v3/accounts/<id:account_id>"
 P3 = f"{A3}/projects/<id:project_id>"
-PK = "<id:pk>"
+PK, TEXT = "<id:pk>", "<text:pk>"
 
 # What anything but reading needs at each address; None is an address that can only be read.
 WRITES: dict[str, Action | None] = {
@@ -77,6 +77,12 @@ WRITES: dict[str, Action | None] = {
     f"{A3}/service-tokens": Action.WRITE_ACCOUNT,
     f"{A3}/service-tokens/{PK}": Action.WRITE_ACCOUNT,
     f"{A3}/service-tokens/{PK}/permissions": Action.WRITE_ACCOUNT,
+    f"{A3}/webhooks/subscriptions": Action.WRITE_ACCOUNT,
+    f"{A3}/webhooks/subscription/{TEXT}": Action.WRITE_ACCOUNT,
+    f"{A3}/webhooks/subscription/{TEXT}/test": None,
+    f"{A3}/webhooks/subscription/{TEXT}/deliveries": None,
+    f"{A3}/webhooks/delivery/{PK}": None,
+    f"{A3}/webhooks/delivery/{PK}/replay": Action.WRITE_ACCOUNT,
 }
 ONE_FORM = [address for address in addresses() if not address.route.endswith("/")]
 

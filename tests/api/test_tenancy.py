@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from accounts.models import Account, Token
@@ -13,6 +15,7 @@ from tests.factories import (
     ArtifactFactory,
     ConnectionFactory,
     CredentialsFactory,
+    DispatchFactory,
     EnvironmentVariableFactory,
     ExtendedAttributesFactory,
     JobFactory,
@@ -20,6 +23,7 @@ from tests.factories import (
     RepositoryFactory,
     RunFactory,
     RunStepFactory,
+    WebhookFactory,
     token_of,
 )
 
@@ -28,7 +32,7 @@ WITH_ACCOUNT = [address for address in ALL if "account_id" in address.names]
 WITH_ID = [address for address in ALL if {"pk", "project_id"} & set(address.names)]
 
 
-def furnished(account: Account) -> dict[str, int]:
+def furnished(account: Account) -> dict[str, Any]:
     """One of everything in ``account``; its id by the word that stands before it in addresses."""
     repository = RepositoryFactory(account=account)
     job = JobFactory(environment__project__account=account)
@@ -36,6 +40,7 @@ def furnished(account: Account) -> dict[str, int]:
     step = RunStepFactory(run=run)
     ArtifactFactory(step=step)
     project = job.project
+    webhook = WebhookFactory(account=account)
     service_token, _text = Token.issue(
         account, "of the other", permission_set=PermissionSet.JOB_VIEWER
     )
@@ -52,10 +57,12 @@ def furnished(account: Account) -> dict[str, int]:
         "steps": step.pk,
         "users": MembershipFactory(account=account).user.pk,
         "service-tokens": service_token.pk,
+        "subscription": webhook.pk,
+        "delivery": DispatchFactory(subscription=webhook).pk,
     }
 
 
-def call(client: JSONClient, address: Address, method: str, ids: dict[str, int], own: int) -> int:
+def call(client: JSONClient, address: Address, method: str, ids: dict[str, Any], own: int) -> int:
     values = {
         "account_id": own,
         "project_id": ids["projects"],

@@ -14,6 +14,11 @@ from jobsvc.api.fields import Nothing
 from jobsvc.api.routes import both
 
 
+def account_identifier(account_id: int) -> str:
+    """An account's id as a text, in dbt Cloud's form."""
+    return f"act_{account_id}"
+
+
 class AccountShape(Shape[Account]):
     """An account. Host prefixes are null, for clients put them before this server's name."""
 
@@ -92,7 +97,7 @@ class AccountShape(Shape[Account]):
         ]
 
     def get_identifier(self, account: Account) -> str:
-        return f"act_{account.pk}"
+        return account_identifier(account.pk)
 
     def get_run_duration_limit_seconds(self, account: Account) -> int:
         return settings.RUN_MAX_SECONDS

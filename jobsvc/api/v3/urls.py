@@ -15,6 +15,7 @@ from jobsvc.api.v3 import (
     projects,
     repositories,
     service_tokens,
+    webhooks,
 )
 
 urlpatterns = [
@@ -30,4 +31,5 @@ urlpatterns = [
     *repositories.urlpatterns,
     *extended_attributes.urlpatterns,
     *service_tokens.urlpatterns,
+    *webhooks.urlpatterns,
 ]

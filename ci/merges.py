@@ -123,7 +123,7 @@ def _start(job: Job, trigger: Trigger) -> str:
     earlier = Run.objects.filter(trigger__deduplication_key=trigger.deduplication_key).first()
     if earlier is not None:
         return f"Job {job.name}: run {earlier.pk} was started for it before."
-    return f"Started run {trigger_run(job, trigger).pk} of job {job.name}."
+    return f"Job {job.name}: started run {trigger_run(job, trigger).pk}."
 
 
 def _refused(job: Job, refused: ValidationError) -> str:

@@ -20,6 +20,7 @@ from ci import filters, merges
 from ci.changes import Changes
 from ci.models import Check, Decision, PullRequest, PullRequestState
 from ci.providers.base import Action, ProviderUnavailable, PullRequestEvent, PullRequestFacts
+from ci.report import touch_check
 from environments.models import Repository
 from jobsvc.jobs.extensions import CI
 from jobsvc.jobs.models import Job, JobQuerySet, JobType
@@ -140,12 +141,15 @@ def remember(event: PullRequestEvent, repository: Repository) -> tuple[PullReque
 def is_outdated(event: PullRequestEvent, row: PullRequest) -> bool:
     """Whether ``row`` is what came after ``event``.
 
-    The host's clock has whole seconds; within one, a head that is known to have given way to
-    another is the older, and so is one that came right after such a head.
+    The host's clock has whole seconds. Within one, a head that is known to have given way to
+    another is the older, and so is one that came right after such a head; and what is closed
+    was open before, unless it is said to be reopened.
     """
     facts = event.pull_request
     if facts.changed_at != row.changed_at:
         return facts.changed_at < row.changed_at
+    if row.state != PullRequestState.OPEN and facts.is_open and event.action != Action.REOPENED:
+        return True
     if row.head_sha in {facts.head_sha, event.head_before}:
         return False
     return facts.head_sha in row.replaced_shas or event.head_before in row.replaced_shas
@@ -311,18 +315,20 @@ def _keep(job: Job, pull_request: PullRequest, ruling: Ruling, asking: Asking) -
             head_sha=row.head_sha,
             defaults={"decision": ruling.decision, "why": ruling.why},
         )
+        said = ruling.why
         if ruling.decision == Decision.STARTED:
-            return _start(check, row, ruling.why, asking)
-        if not is_new and ruling.is_last_word and not check.attempts:
+            said = _start(check, row, ruling.why, asking)
+        elif not is_new and ruling.is_last_word and not check.attempts:
             check.decision, check.why = ruling.decision, ruling.why
             check.save()
-    return f"Job {job.name}: {ruling.why}"
+        touch_check(check)
+    return f"Job {job.name}: {said}"
 
 
 def _start(check: Check, pull_request: PullRequest, note: str, asking: Asking) -> str:
     job = check.job
     if check.attempts and (why := why_not_again(check, pull_request, asking)):
-        return f"Job {job.name}: {why}"
+        return why
     number = check.attempts + 1
     trigger = Trigger(
         cause=f"Pull request #{pull_request.number}: {pull_request.title}",
@@ -339,11 +345,11 @@ def _start(check: Check, pull_request: PullRequest, note: str, asking: Asking) -
     except ValidationError as refused:
         check.decision, check.why = Decision.REFUSED, " ".join(refused.messages)
         check.save()
-        return f"Job {job.name}: {check.why}"
+        return check.why
     check.decision, check.why, check.run = Decision.STARTED, note, run
     check.attempts, check.asked_at = number, pull_request.changed_at
     check.save()
-    return f"Started run {run.pk} of job {job.name}. {note}".rstrip()
+    return f"started run {run.pk}. {note}".rstrip()
 
 
 def why_not_again(check: Check, pull_request: PullRequest, asking: Asking) -> str | None:

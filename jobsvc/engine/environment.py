@@ -41,6 +41,9 @@ def child_environment(
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_USE_COLORS": "false",
         "DBT_USE_COLORS_FILE": "false",
+        # Read as it grows: lines for people, and which node begins and ends (engine.events).
+        "DBT_LOG_FORMAT_FILE": "json",
+        "DBT_LOG_LEVEL_FILE": "debug",
         # One debug log that only grows, so that it can be followed; 0 switches rotation off.
         "DBT_LOG_FILE_MAX_BYTES": "0",
         # For `dbt deps`: git packages by the rules of the checkout.

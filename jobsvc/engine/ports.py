@@ -47,6 +47,35 @@ class CollectedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeEvent:
+    """A node of the project has begun, or ended, in dbt's own words.
+
+    Attributes:
+        unique_id: ``model.shop.orders``.
+        status: ``running``, then dbt's: success, error, fail, warn, pass, skipped, no-op …
+        thread: ``Thread-1``.
+        started_at, executing_at, finished_at: ISO 8601 in UTC; empty where dbt did not say.
+        message: what the warehouse, or dbt, said of it.
+        seconds: its execution took.
+        failures: rows that a test found, where it failed or warned.
+    """
+
+    unique_id: str
+    name: str
+    resource_type: str
+    materialized: str = ""
+    status: str
+    thread: str = ""
+    started_at: str = ""
+    executing_at: str = ""
+    finished_at: str = ""
+    message: str = ""
+    seconds: float | None = None
+    rows_affected: int | None = None
+    failures: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """One try of a step.
 
@@ -131,6 +160,9 @@ class Recorder(Protocol):
 
     def output(self, index: int, stream: Stream, text: str) -> None:
         """More of a step's log, already redacted; pieces come in order and are never repeated."""
+
+    def node(self, index: int, event: NodeEvent) -> None:
+        """A node of step ``index`` has begun or ended; already masked."""
 
     def step_ended(self, end: StepEnd) -> None:
         """A step is over and its files are collected."""

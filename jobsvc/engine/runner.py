@@ -28,12 +28,14 @@ from jobsvc.engine.errors import (
     ProjectNotFound,
     RunFailure,
 )
+from jobsvc.engine.events import EventLog
 from jobsvc.engine.failures import class_of_failure, class_of_step
 from jobsvc.engine.plan import FailureClass, OnFailure, RunPlan, StepKind, StepPlan
 from jobsvc.engine.ports import (
     SKIPPED,
     CollectedFile,
     Ending,
+    NodeEvent,
     Outcome,
     Recorder,
     StepEnd,
@@ -100,6 +102,7 @@ class _Run:
         self._stale: dict[int, list[str]] = {}  # by step: sources found too old
         self._tried: dict[int, StepEnd] = {}  # by step: what its attempts so far left
         self._failed: list[Outcome] = []  # of steps whose failure let the run go on
+        self._built: set[str] = set()  # nodes, by id
         self._has_warnings = False
         self._isolation_is_told = False
         self._is_guarded = False  # where the run builds has been looked at
@@ -167,6 +170,7 @@ class _Run:
         log, debug = logs
         if step.resume_from:
             self._to_resume[step.index] = Path(step.resume_from)
+            self._note_built(results.read_results(Path(step.resume_from)))
         end = keep_trying(
             step.retry,
             partial(self._try, step, log, debug),
@@ -368,8 +372,9 @@ class _Run:
         if self._sources is not None and command.takes_state and not finds_sources:
             # What `source_status:` compares with the state is looked for in the target directory.
             self._hand_over(self._sources, directories.target / SOURCES)
+        events = EventLog(debug, lambda event: self._tell_node(step, event))
         followed = FollowedFile(
-            directories.logs, DEBUG_LOG, debug, limit=self._plan.log_limit_bytes
+            directories.logs, DEBUG_LOG, events, limit=self._plan.log_limit_bytes
         )
 
         def should_stop() -> bool:
@@ -394,6 +399,7 @@ class _Run:
             on_isolated=self._tell_isolation,
         )
         followed.close()
+        events.close()
         collected = artifacts.collect(
             directories.target,
             self._workspace.artifacts / directories.target.parent.name,
@@ -431,6 +437,8 @@ class _Run:
         ]
         if command.retryable and RUN_RESULTS in by_path:
             self._retryable_results = by_path[RUN_RESULTS]
+        if command.builds:
+            self._note_built(found)
         can_resume = command.retryable or command.subcommand == "retry"
         # Only of a step that came to its own end do the results name every node.
         if can_resume and process_end.exit_code == 1 and any(one.failed for one in found):
@@ -454,6 +462,11 @@ class _Run:
             failure_class=failure,
             has_warnings=any(result.status == "warn" for result in found),
         )
+
+    def _note_built(self, found: Sequence[NodeResult]) -> None:
+        """A node that was skipped is what it was before."""
+        self._built |= {one.unique_id for one in found if one.status == "success"}
+        self._built -= {one.unique_id for one in found if one.failed}
 
     def _take_over(self, directories: StepDirectories, earlier_results: Path | None) -> None:
         """Put what earlier invocations left where this one looks for it."""
@@ -620,6 +633,9 @@ class _Run:
             return INFINITE
         return self._started + self._plan.timeout_seconds - time.monotonic()
 
+    def _tell_node(self, step: StepPlan, event: NodeEvent) -> None:
+        self._recorder.node(step.index, replace(event, message=self._masked(event.message)))
+
     def _tell_isolation(self, layers: Mapping[str, int | bool]) -> None:
         if not self._isolation_is_told:
             self._isolation_is_told = True
@@ -636,7 +652,12 @@ class _Aside(Aside):
     def __init__(self, run: _Run, step: StepPlan, log: StepLog) -> None:
         self.plan, self.state, self.project = run._plan, run._state, run._project()
         self.profiles = run._workspace.profile
+        self.built = frozenset(run._built)
         self._run, self._step, self._log = run, step, log
+
+    @property
+    def seconds_left(self) -> float:
+        return self._run._seconds_left()
 
     def say(self, line: str) -> None:
         self._log.say(self._run._masked(line))
@@ -646,6 +667,14 @@ class _Aside(Aside):
         file.unlink(missing_ok=True)  # of an attempt before this one
         write_private(file, text)
         self._run._workspace.show(file)
+        return file
+
+    def pass_on(self, end: AsideEnd, name: str) -> Path | None:
+        workspace, source = self._run._workspace, end.target / name
+        if source.is_symlink() or not source.is_file():
+            return None
+        file = source.rename(workspace.aside(self._step.index) / name)
+        workspace.show(file)
         return file
 
     def run(

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from jobsvc.engine.redact import Redactor
 
@@ -74,6 +75,16 @@ class StepLog:
             del self._tail[:excess]
 
 
+class Sink(Protocol):
+    """What takes a log's bytes: ``StepLog``, or one before it."""
+
+    def feed(self, output: bytes) -> None:
+        """Take what came next."""
+
+    def skip(self, size: int) -> None:
+        """Count bytes that were not even read."""
+
+
 class FollowedFile:
     """dbt's own log file, read while a child still writes it.
 
@@ -81,7 +92,7 @@ class FollowedFile:
     what a link points at.
     """
 
-    def __init__(self, directory: Path, name: str, log: StepLog, *, limit: int) -> None:
+    def __init__(self, directory: Path, name: str, log: Sink, *, limit: int) -> None:
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         self._name = name
         self._log = log

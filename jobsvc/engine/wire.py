@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from jobsvc.engine.plan import FailureClass
-from jobsvc.engine.ports import Attempt, CollectedFile, Ending, Outcome, Recorder, StepEnd, Stream
+from jobsvc.engine.ports import (
+    Attempt,
+    CollectedFile,
+    Ending,
+    NodeEvent,
+    Outcome,
+    Recorder,
+    StepEnd,
+    Stream,
+)
 
 PIECE = 1024**2  # bytes taken at once
 
@@ -128,6 +137,9 @@ class EventSender(Recorder):
     def output(self, index: int, stream: Stream, text: str) -> None:
         self._send("output", index=index, stream=stream, text=text)
 
+    def node(self, index: int, event: NodeEvent) -> None:
+        self._send("node", index=index, **asdict(event))
+
     def step_ended(self, end: StepEnd) -> None:
         artifacts = [{**asdict(kept), "file": str(kept.file)} for kept in end.artifacts]
         self._send("step_ended", **{**asdict(end), "artifacts": artifacts})
@@ -165,6 +177,8 @@ def deliver(line: str, recorder: Recorder) -> Outcome | None:
             recorder.will_build([(database, schema) for database, schema in values["schemas"]])
         case "step_started":
             recorder.step_started(values["index"])
+        case "node":
+            recorder.node(values.pop("index"), NodeEvent(**values))
         case "output":
             recorder.output(values["index"], Stream(values["stream"]), values["text"])
         case "step_ended":

@@ -327,6 +327,15 @@ class Run(models.Model):
             self.refresh_from_db()
 
 
+# One of these says which pull request a run is for, on which kind of host.
+PULL_REQUEST_FIELDS = (
+    "github_pull_request_id",
+    "gitlab_merge_request_id",
+    "azure_pull_request_id",
+    "non_native_pull_request_id",
+)
+
+
 class RunTrigger(models.Model):
     """Why a run exists, and what it overrides. Null means not given."""
 
@@ -464,6 +473,40 @@ class Artifact(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+
+class NodeResult(models.Model):
+    """What a step made of one node of the project: from its beginning on, as dbt tells it.
+
+    A step that tried a node again keeps the last try.
+    """
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="nodes")
+    step = models.ForeignKey(RunStep, models.CASCADE, related_name="nodes")
+    unique_id = models.CharField(max_length=500)
+    name = models.CharField(max_length=500)
+    resource_type = models.CharField(max_length=40)
+    materialized = models.CharField(max_length=60, blank=True, default="")
+    status = models.CharField(max_length=40, help_text="running, then dbt's own word.")
+    thread = models.CharField(max_length=60, blank=True, default="")
+    message = models.TextField(blank=True, default="")
+    started_at = models.DateTimeField(null=True, blank=True)
+    executing_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    seconds = models.FloatField(null=True, blank=True)
+    rows_affected = models.BigIntegerField(null=True, blank=True)
+    failures = models.BigIntegerField(null=True, blank=True, help_text="Rows that a test found.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["step", "unique_id"], name="one_result_per_node_of_a_step"
+            )
+        ]
+        indexes = [models.Index(fields=["run", "step"], name="node_result_of_run")]
+
+    def __str__(self) -> str:
+        return f"{self.unique_id}: {self.status}"
 
 
 class RunTransition(models.Model):

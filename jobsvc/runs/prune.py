@@ -21,7 +21,15 @@ from django.db.models import OuterRef, Q, Subquery, Sum
 
 from environments.models import Environment
 from jobsvc.runs.defer import runs_in_use, state_of_environment
-from jobsvc.runs.models import Artifact, DoomedFile, LogChunk, Run, RunQuerySet, RunStep
+from jobsvc.runs.models import (
+    Artifact,
+    DoomedFile,
+    LogChunk,
+    NodeResult,
+    Run,
+    RunQuerySet,
+    RunStep,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +138,11 @@ def _kept_for(days: int, moment: datetime) -> RunQuerySet:
 
 def _has_logs() -> Q:
     steps = RunStep.objects.exclude(console_log="", debug_log="")
-    return Q(pk__in=steps.values("run")) | Q(pk__in=LogChunk.objects.values("step__run"))
+    return (
+        Q(pk__in=steps.values("run"))
+        | Q(pk__in=LogChunk.objects.values("step__run"))
+        | Q(pk__in=NodeResult.objects.values("run"))
+    )
 
 
 def _ids(runs: RunQuerySet) -> list[int]:
@@ -162,6 +174,7 @@ def _remove_logs(runs: Collection[int]) -> None:
     _doom_files(runs, logs=True)
     RunStep.objects.filter(run__in=runs).update(console_log="", debug_log="")
     LogChunk.objects.filter(step__run__in=runs).delete()
+    NodeResult.objects.filter(run__in=runs).delete()
 
 
 def _doom_files(runs: Collection[int], *, artifacts: bool = False, logs: bool = False) -> None:

@@ -20,8 +20,8 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from jobsvc.engine.plan import StepKind
-from jobsvc.engine.ports import Ending, LeaseLost, StepEnd, Stream
-from jobsvc.runs import artifacts, logs
+from jobsvc.engine.ports import Ending, LeaseLost, NodeEvent, StepEnd, Stream
+from jobsvc.runs import artifacts, logs, nodes
 from jobsvc.runs.models import Artifact, LogChunk, Run, RunStep, lease_end
 from jobsvc.statuses import ACTIVE, RunStatus
 
@@ -73,6 +73,7 @@ class RunRecorder:
         self._steps = {step.index: step for step in run.steps.all()}
         self._pending: dict[tuple[int, Stream], list[str]] = {}
         self._written: dict[tuple[int, Stream], int] = {}
+        self._nodes: dict[tuple[int, str], NodeEvent] = {}
         self._flushed_at = self._beat_at = self._looked_at = time.monotonic()
         self._stop = False
 
@@ -112,6 +113,9 @@ class RunRecorder:
         if sum(map(len, pieces)) >= FLUSH_CHARACTERS:
             self.flush()
 
+    def node(self, index: int, event: NodeEvent) -> None:
+        self._nodes[index, event.unique_id] = event
+
     def step_ended(self, end: StepEnd) -> None:
         self.flush()
         self._persist(self._fence)  # whose run was taken puts nothing into storage
@@ -137,6 +141,7 @@ class RunRecorder:
                 **columns,
             )
             LogChunk.objects.filter(step=step).delete()
+            nodes.close(step)
 
         self._persist(write)
 
@@ -156,7 +161,8 @@ class RunRecorder:
         """Write what was said since the last time, one chunk a stream."""
         self._flushed_at = time.monotonic()
         pending, self._pending = self._pending, {}
-        if not pending:
+        told, self._nodes = self._nodes, {}
+        if not pending and not told:
             return
         chunks = []
         for (index, stream), pieces in pending.items():
@@ -170,6 +176,9 @@ class RunRecorder:
         def write() -> None:
             self._fence()
             LogChunk.objects.bulk_create(chunks, ignore_conflicts=True)
+            for index in {index for index, _unique_id in told}:
+                of_step = [event for (place, _id), event in told.items() if place == index]
+                nodes.store(self._steps[index], of_step)
 
         self._persist(write)
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from jobsvc.engine.plan import (
     StepKind,
     StepPlan,
 )
-from jobsvc.engine.ports import StepEnd, Stream
+from jobsvc.engine.ports import NodeEvent, StepEnd, Stream
 from jobsvc.engine.sandbox import harden_this_process
 from jobsvc.engine.supervise import supervise
 from jobsvc.engine.toolchain import ExecutableToolchain
@@ -48,6 +48,12 @@ class Listener:
 
     def isolated(self, layers: Mapping[str, int | bool]) -> None:
         self.layers = dict(layers)
+
+    def will_build(self, schemas: Sequence[tuple[str, str]]) -> None:
+        """Nothing to note."""
+
+    def node(self, index: int, event: NodeEvent) -> None:
+        """Nothing to note."""
 
     def step_started(self, index: int) -> None:
         """Nothing to note."""

@@ -24,7 +24,7 @@ from jobsvc.engine.plan import (
     StepPlan,
     ToolchainPlan,
 )
-from jobsvc.engine.ports import Ending, StepEnd, Stream
+from jobsvc.engine.ports import Ending, NodeEvent, StepEnd, Stream
 from jobsvc.engine.state import FILES
 from jobsvc.engine.toolchain import ExecutableToolchain
 
@@ -115,6 +115,7 @@ class Recording:
     git_sha: str = ""
     git_branch: str = ""
     schemas: list[tuple[str, str]] = field(default_factory=list)
+    nodes: list[tuple[int, NodeEvent]] = field(default_factory=list)
     stop_when: Callable[[Recording], bool] = lambda _: False
     _texts: dict[tuple[int, Stream], list[str]] = field(default_factory=dict)
 
@@ -134,6 +135,9 @@ class Recording:
 
     def output(self, index: int, stream: Stream, text: str) -> None:
         self._texts.setdefault((index, stream), []).append(text)
+
+    def node(self, index: int, event: NodeEvent) -> None:
+        self.nodes.append((index, event))
 
     def step_ended(self, end: StepEnd) -> None:
         self.events.append((end.ending, end.index))
@@ -179,8 +183,13 @@ def toolchain() -> ToolchainPlan:
 @pytest.fixture
 def plan_of(tmp_path: Path, toolchain: ToolchainPlan) -> Callable[..., RunPlan]:
     """Make a plan for a repository: clone, profile, and the given dbt commands as steps 3 …"""
-    workspaces = tmp_path / "workspaces"
-    warehouse = tmp_path / "warehouse"
+    return plans_below(tmp_path, toolchain)
+
+
+def plans_below(place: Path, toolchain: ToolchainPlan) -> Callable[..., RunPlan]:
+    """What makes plans of runs whose workspaces and warehouse are below ``place``."""
+    workspaces = place / "workspaces"
+    warehouse = place / "warehouse"
     workspaces.mkdir()
     warehouse.mkdir()
 
@@ -253,16 +262,23 @@ def production(
         outcome = runner.run(plan_of(shop, *(commands or ("dbt build",)), run_id=number), recording)
         assert outcome.ending is Ending.SUCCESS, outcome.message
         place = tmp_path / f"state-{number}"
-        place.mkdir()
-        for end in recording.ends:
-            for collected in end.artifacts:
-                if collected.path in FILES:
-                    shutil.copy(collected.file, place / collected.path)
-        return StatePlan(
-            directory=str(place), sentence=f"Deferring to run {number}.", favor_state=favor_state
-        )
+        return state_of(recording, place, number, favor_state=favor_state)
 
     return build
+
+
+def state_of(
+    recording: Recording, place: Path, number: int, *, favor_state: bool = False
+) -> StatePlan:
+    """What a run left, put where a plan has its state."""
+    place.mkdir()
+    for end in recording.ends:
+        for collected in end.artifacts:
+            if collected.path in FILES:
+                shutil.copy(collected.file, place / collected.path)
+    return StatePlan(
+        directory=str(place), sentence=f"Deferring to run {number}.", favor_state=favor_state
+    )
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jobsvc.engine.plan import RunPlan
-from jobsvc.engine.ports import StepEnd, Stream
+from jobsvc.engine.ports import NodeEvent, StepEnd, Stream
 from jobsvc.engine.supervise import supervise
 
 
@@ -26,6 +26,12 @@ class Printer:
 
     def isolated(self, layers: Mapping[str, int | bool]) -> None:
         say("isolated", dict(layers))
+
+    def will_build(self, schemas: Sequence[tuple[str, str]]) -> None:
+        say("builds", list(schemas))
+
+    def node(self, index: int, event: NodeEvent) -> None:
+        say("node", index, event.unique_id, event.status)
 
     def step_started(self, index: int) -> None:
         say("started", index)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ import pytest
 from jobsvc.engine import runner
 from jobsvc.engine import supervise as supervise_module
 from jobsvc.engine.plan import RunPlan, ToolchainPlan
-from jobsvc.engine.ports import Ending, LeaseLost, Outcome, StepEnd, Stream
+from jobsvc.engine.ports import Ending, LeaseLost, NodeEvent, Outcome, StepEnd, Stream
 from jobsvc.engine.sandbox import available
 from jobsvc.engine.supervise import supervise
 
@@ -66,6 +66,7 @@ class Ear:
     said: str = ""
     files: dict[tuple[int, str], bytes] = field(default_factory=dict)
     asked_at: list[float] = field(default_factory=list)
+    nodes: list[NodeEvent] = field(default_factory=list)
 
     def workspace_ready(self, *, git_sha: str, git_branch: str) -> None:
         self.heard.append("ready")
@@ -77,6 +78,12 @@ class Ear:
 
     def step_started(self, index: int) -> None:
         self.heard.append(f"{index} started")
+
+    def will_build(self, schemas: Sequence[tuple[str, str]]) -> None:
+        self.heard.append(f"builds {schemas}")
+
+    def node(self, index: int, event: NodeEvent) -> None:
+        self.nodes.append(event)
 
     def output(self, index: int, stream: Stream, text: str) -> None:
         self.on_output(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +27,9 @@ from environments.models import Environment, Project  # noqa: E402 - as above
 from jobsvc import bell  # noqa: E402 - as above
 from jobsvc.jobs.chain import Circle, Completion  # noqa: E402 - as above
 from jobsvc.jobs.define import define_job  # noqa: E402 - as above
-from jobsvc.jobs.models import Job  # noqa: E402 - as above
+from jobsvc.jobs.models import Job, JobType  # noqa: E402 - as above
+from jobsvc.notifications import deliver, tell  # noqa: E402 - as above
+from jobsvc.notifications.models import Delivery  # noqa: E402 - as above
 from jobsvc.runs.cancel import cancel_run  # noqa: E402 - as above
 from jobsvc.runs.chain import start_downstream_runs  # noqa: E402 - as above
 from jobsvc.runs.deactivate import deactivate_failing_job  # noqa: E402 - as above
@@ -72,6 +75,17 @@ def trigger_once(job_id: int, key: str, moment: float) -> int:
     job = Job.objects.get(pk=job_id)
     wait_for_start(moment)
     return trigger_run(job, replace(NOW, deduplication_key=key)).pk
+
+
+def make_ci(job_id: int) -> None:
+    Job.objects.filter(pk=job_id).update(job_type=JobType.CI)
+
+
+def push(job_id: int, number: int, moment: float) -> int:
+    """A new commit of the pull request of that number."""
+    job = Job.objects.get(pk=job_id)
+    wait_for_start(moment)
+    return trigger_run(job, replace(NOW, github_pull_request_id=number)).pk
 
 
 def claim(run_id: int, moment: float) -> bool:
@@ -246,6 +260,38 @@ def explain(question: str) -> str:
     return questions[question].explain()
 
 
+def fail_with_an_owner(address: str) -> int:
+    """The move by which a run failed whose job has this owner."""
+    (job_id,) = make_jobs(1, 5)
+    Job.objects.filter(pk=job_id).update(extensions={"owners": [address]})
+    run = Run.objects.get(pk=ended(job_id, RunStatus.ERROR))
+    return run.transitions.latest("pk").pk
+
+
+def tell_of_run(transition_id: int) -> int:
+    """How many messages that a run moved made."""
+    return len(tell.tell_of_run(transition_id))
+
+
+def send_all() -> int:
+    """How many of the messages that wait went out."""
+    return sum(deliver.send_delivery(pk) for pk in Delivery.objects.values_list("pk", flat=True))
+
+
+def send_and_die() -> None:
+    """Send a message and be killed before that can be written down."""
+
+    def die(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    deliver._close = die
+    send_all()
+
+
+def let_leases_of_mails_lapse() -> int:
+    return Delivery.objects.update(lease_until=django.utils.timezone.now())
+
+
 def ring(times: int) -> list[tuple[bool, float]]:
     """Whether the broker took each message, and how many seconds that took."""
     rung = []
@@ -301,6 +347,11 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         tick,
         reap,
         make_history,
+        fail_with_an_owner,
+        tell_of_run,
+        send_all,
+        send_and_die,
+        let_leases_of_mails_lapse,
         explain,
         ring,
         expire_leases,

@@ -338,6 +338,15 @@ class RunSummary(models.Model):
         return f"summary of run {self.run_id}"
 
 
+class NotedRun(models.Model):
+    """A run of a pull request that is over, and whose schemas are all written down."""
+
+    run = models.OneToOneField(Run, models.CASCADE, related_name="noted")
+
+    def __str__(self) -> str:
+        return f"run {self.run_id}"
+
+
 class CISchemaState(models.TextChoices):
     KEPT = "kept", "In use"
     DOOMED = "doomed", "To be dropped"

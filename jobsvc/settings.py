@@ -194,6 +194,8 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {
     "jobsvc.runs.tasks.execute_run": {"queue": "runs"},
+    # It starts a child, and needs what runs need: dbt, its walls, the warehouse's file.
+    "ci.tasks.drop_schemas": {"queue": "runs"},
     # Whoever waits for strangers waits in a queue of their own, and holds up no tick.
     "jobsvc.notifications.tasks.post_webhooks": {"queue": "outbound"},
     "jobsvc.notifications.tasks.send_delivery": {"queue": "outbound"},
@@ -260,6 +262,7 @@ RUN_REACTIONS = [
     "jobsvc.runs.tasks.start_downstream_runs",
     "jobsvc.runs.tasks.deactivate_failing_job",
     "ci.tasks.report_run",
+    "ci.tasks.note_schemas",
     "jobsvc.notifications.tasks.tell_of_run",
 ]
 

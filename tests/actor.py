@@ -325,6 +325,8 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         make_jobs,
         trigger,
         trigger_once,
+        make_ci,
+        push,
         claim,
         claim_each,
         cancel,

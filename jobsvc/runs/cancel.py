@@ -16,12 +16,13 @@ def cancel_run(run: Run, *, by: str, reason: CancelReason = CancelReason.USER) -
     Of a run that is over and waits to be retried by itself, the retry is cancelled.
 
     Args:
-        by: who or what cancels, in words: "ana@example.com", "token CI", "a newer commit".
+        by: who or what cancels, in words: "ana@example.com", "token CI"; of what supersedes the
+            run also what it does: "run 12, which builds a newer commit".
     """
     run.refresh_from_db()
     if run.status == RunStatus.QUEUED:
         try:
-            run.move_to(RunStatus.CANCELLED, message=f"Cancelled by {by}.", cancel_reason=reason)
+            run.move_to(RunStatus.CANCELLED, message=in_words(by, reason), cancel_reason=reason)
         except LostRace:
             run.refresh_from_db()  # a worker claimed it meanwhile: ask that worker
         else:
@@ -34,6 +35,14 @@ def cancel_run(run: Run, *, by: str, reason: CancelReason = CancelReason.USER) -
     if run.is_finished and cancel_retry(run.pk, f"Its retry was cancelled by {by}."):
         run.refresh_from_db()
     return run
+
+
+def in_words(by: str, reason: str) -> str:
+    """What became of a run that ``by`` cancelled, as ``cancel_run`` was told, for ``reason``."""
+    who, which, does = by.partition(", which ")
+    if reason == CancelReason.SUPERSEDED and which:
+        return f"Superseded: {who} {does}."
+    return f"Cancelled by {by}."
 
 
 def cancel_retry(run_id: int, why: str) -> bool:

@@ -23,6 +23,7 @@ from jobsvc.engine.ports import SKIPPED, WORKER_LOST, Ending, LeaseLost, Outcome
 from jobsvc.engine.supervise import supervise
 from jobsvc.engine.toolchain_build import Stopped
 from jobsvc.runs import toolchains
+from jobsvc.runs.cancel import in_words
 from jobsvc.runs.defer import Skip, state_for
 from jobsvc.runs.models import LostRace, Run
 from jobsvc.runs.plan import connection_of, plan_run
@@ -94,7 +95,7 @@ def finish(run: Run, outcome: Outcome) -> None:
         message, columns = after_loss(run, message, now())
         said |= columns
     if outcome.ending == Ending.STOPPED:
-        message = f"Cancelled by {run.cancel_requested_by}."
+        message = in_words(run.cancel_requested_by, run.cancel_reason)
     if outcome.ending == Ending.TIMED_OUT:
         reason = CancelReason.TIMEOUT
     if outcome.ending in {Ending.SUCCESS, Ending.ERROR}:

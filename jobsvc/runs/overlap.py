@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jobsvc.jobs.extensions import Misfire, OnOverlap
 from jobsvc.jobs.models import Job, JobType
-from jobsvc.runs.cancel import cancel_run
-from jobsvc.runs.models import LostRace, Run, RunQuerySet
+from jobsvc.runs.cancel import cancel_run, in_words
+from jobsvc.runs.models import PULL_REQUEST_FIELDS, LostRace, Run, RunQuerySet, RunTrigger
 from jobsvc.statuses import CancelReason, CauseCategory, RunStatus
 
 NAMED = "account:{account}:key:"
@@ -34,7 +34,8 @@ def settle_overlap(run: Run) -> None:
 
     Without a policy it is dbt Cloud's rule: a scheduled run takes the place of an older
     scheduled run that still waits, a merge run that of an older merge run. What runs, and what
-    a person or another service asked for, is left alone.
+    a person or another service asked for, is left alone. A pull request's run takes the place
+    of all older ones of it, also of one that goes on: it waits until that is gone.
     """
     match run.job.extended.queue.on_overlap:
         case OnOverlap.QUEUE:
@@ -46,18 +47,53 @@ def settle_overlap(run: Run) -> None:
         case OnOverlap.CANCEL_RUNNING:
             _replace_queued(run, _rivals(run))
             for other in _rivals(run).active():
-                cancel_run(
-                    other,
-                    by=f"run {run.pk}, which took its place",
-                    reason=CancelReason.SUPERSEDED,
-                )
+                _supersede(other, f"run {run.pk}, which took its place")
+        case None if run.job.is_ci and run.trigger.pull_request_id:
+            _build_newest(run)
         case None:
             _collapse(run)
 
 
 def locks_job(job: Job) -> bool:
     """Whether the policy compares runs, so that two triggers of one job must not overlap."""
-    return job.extended.queue.on_overlap not in {None, OnOverlap.QUEUE}
+    policy = job.extended.queue.on_overlap
+    return job.is_ci if policy is None else policy != OnOverlap.QUEUE
+
+
+def _build_newest(run: Run) -> None:
+    """Leave one run of the pull request: the one that was queued last.
+
+    Of a lost run that is tried again by itself, the place is that of the run that was lost:
+    what was queued since is newer than its commit.
+    """
+    if newer := _queued_since_first_try(run):
+        run.move_to(
+            RunStatus.CANCELLED,
+            message=in_words(_which_builds(newer, run), CancelReason.SUPERSEDED),
+            cancel_reason=CancelReason.SUPERSEDED,
+        )
+        return
+    for rival in _rivals(run):
+        _supersede(rival, _which_builds(run, rival))
+
+
+def _queued_since_first_try(run: Run) -> Run | None:
+    if run.attempt_number == 1:
+        return None
+    later = Run.objects.filter(job=run.job, pk__gt=run.retrying_run_id, pk__lt=run.pk)
+    return _of_pull_request(later.order_by("-pk"), run.trigger).first()
+
+
+def _which_builds(newer: Run, older: Run) -> str:
+    """Who takes the place of ``older``, as ``cancel_run`` is to be told."""
+    shas = {newer.configuration["git_sha"], older.configuration["git_sha"]}
+    is_same = len(shas) == 1 and None not in shas
+    what = "builds the same commit of" if is_same else "builds a newer commit of"
+    return f"run {newer.pk}, which {what} pull request #{newer.trigger.pull_request_id}"
+
+
+def _supersede(run: Run, by: str) -> None:
+    cancel_run(run, by=by, reason=CancelReason.SUPERSEDED)
 
 
 def _collapse(run: Run) -> None:
@@ -78,13 +114,17 @@ def _rivals(run: Run) -> RunQuerySet:
     rivals = Run.objects.unfinished().filter(job=run.job, pk__lt=run.pk).order_by("pk")
     if not run.job.is_ci:
         return rivals
-    number = run.trigger.pull_request_id
-    return rivals.filter(pk__in=[rival.pk for rival in _with_triggers(rivals, number)])
+    return _of_pull_request(rivals, run.trigger)
 
 
-def _with_triggers(rivals: RunQuerySet, number: int | None) -> list[Run]:
-    candidates = rivals.select_related("trigger")
-    return [rival for rival in candidates if rival.trigger.pull_request_id == number]
+def _of_pull_request(runs: RunQuerySet, trigger: RunTrigger) -> RunQuerySet:
+    """Those of ``runs`` that are for the same pull request, or for none as well.
+
+    Two hosts may give one number to two pull requests. Their runs share a schema, and so a key,
+    but none is newer than the other.
+    """
+    same = {f"trigger__{field}": getattr(trigger, field) for field in PULL_REQUEST_FIELDS}
+    return runs.filter(**same)
 
 
 def _skip(run: Run) -> None:

@@ -230,21 +230,22 @@ def retry_run(
 def rerun_job(job: Job, *, user: User | None = None, api_token: Token | None = None) -> Run:
     """Go on where the latest run of ``job`` failed; run all of it where that did not fail.
 
+    What was a pull request's run stays one: else it would build where production does.
+
     Raises:
         ValidationError: the job cannot run.
     """
     latest = Run.objects.filter(job=job).order_by("-pk").first()
     if latest is not None and latest.status == RunStatus.ERROR:
         return retry_run(latest, user=user, api_token=api_token, force=True)
-    return trigger_run(
-        job,
-        Trigger(
-            cause="Rerun of the job",
-            cause_category=CauseCategory.RERUN,
-            user=user,
-            api_token=api_token,
-        ),
-    )
+    given: dict[str, Any] = {"cause": "Rerun of the job", "user": user, "api_token": api_token}
+    if latest is not None and _is_of_pull_request(latest):
+        return trigger_run(job, _trigger(latest, **given))
+    return trigger_run(job, Trigger(cause_category=CauseCategory.RERUN, **given))
+
+
+def _is_of_pull_request(run: Run) -> bool:
+    return run.job.is_ci and run.trigger.pull_request_id is not None
 
 
 def _trigger(run: Run, **given: Any) -> Trigger:
@@ -261,8 +262,10 @@ def _configuration(run: Run, git: Git) -> dict[str, Any]:
     configuration = dict(run.configuration)
     if git == Git.SAME:
         configuration["git_sha"] = run.git_sha or configuration.get("git_sha")
-    elif configuration.get("git_branch"):
-        configuration["git_sha"] = None  # a commit without a branch has no newer one
+    elif configuration.get("git_branch") and not _is_of_pull_request(run):
+        # A commit without a branch has no newer one; a newer commit of a pull request has a run
+        # of its own, and what is told of this one is told of its commit.
+        configuration["git_sha"] = None
     return configuration | {"left_out": _left_out(run, failed_step(run))}
 
 

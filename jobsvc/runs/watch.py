@@ -19,7 +19,7 @@ from jobsvc.engine.patience import longest_wait
 from jobsvc.engine.plan import FailureClass
 from jobsvc.jobs import extensions
 from jobsvc.runs import queue
-from jobsvc.runs.cancel import cancel_retry
+from jobsvc.runs.cancel import cancel_retry, in_words
 from jobsvc.runs.models import LostRace, Run
 from jobsvc.runs.retry import after_loss
 from jobsvc.runs.steps import close_steps
@@ -94,7 +94,7 @@ def _missed(run: Run) -> _Missed | None:
     lapsed = run.lease_until is None or run.lease_until <= clock
     asked = run.cancel_requested_at
     if asked is not None and (lapsed or asked <= clock - CANCEL_DEADLINE):
-        message = f"Cancelled by {run.cancel_requested_by}."
+        message = in_words(run.cancel_requested_by, run.cancel_reason)
         return _Missed(RunStatus.CANCELLED, message, run.cancel_reason, still=LAPSED | DEAF)
     if lapsed:
         lost = FailureClass.INFRASTRUCTURE

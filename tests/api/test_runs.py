@@ -139,6 +139,35 @@ def test_an_override_that_cannot_be_is_refused_by_its_name(
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        "github_pull_request_id",
+        "gitlab_merge_request_id",
+        "azure_pull_request_id",
+        "azure_devops_pull_request_id",
+        "non_native_pull_request_id",
+    ],
+)
+def test_a_pull_request_is_built_apart_and_its_older_run_gives_way_whatever_its_host(
+    field: str, api: JSONClient, place: str, environment: Environment
+) -> None:
+    job = JobFactory(environment=environment, ci=True)
+    older, newer = (
+        api.post(f"{place}/jobs/{job.pk}/run/", {field: 2, "git_sha": commit * 40}).json()["data"]
+        for commit in "ab"
+    )
+
+    superseded = api.get(f"{place}/runs/{older['id']}/").json()["data"]
+    assert superseded["is_cancelled"]
+    assert superseded["status_message"] == (
+        f"Superseded: run {newer['id']} builds a newer commit of pull request #2."
+    )
+    waiting = Run.objects.get(pk=newer["id"])
+    assert waiting.status == RunStatus.QUEUED
+    assert waiting.configuration["schema_override"] == f"dbt_cloud_pr_{job.pk}_2"
+
+
 def test_a_run_without_commands_is_refused(api: JSONClient, place: str, job: Job) -> None:
     Job.objects.update(execute_steps=[])
 

@@ -159,7 +159,7 @@ def test_runs_of_two_pull_requests_of_a_job_go_on_at_once() -> None:
 
 
 def test_runs_of_one_pull_request_follow_each_other() -> None:
-    job = JobFactory(ci=True)
+    job = JobFactory(ci=True, extensions={"queue": {"on_overlap": "queue"}})
     trigger = Trigger(cause="PR", cause_category=CauseCategory.CI, github_pull_request_id=7)
     runs = [trigger_run(job, trigger) for _push in range(2)]
 

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
+from jobsvc.engine.ports import Ending, Outcome
 from jobsvc.jobs.models import Job
-from jobsvc.runs.models import Run
+from jobsvc.runs.execute import finish
+from jobsvc.runs.models import PULL_REQUEST_FIELDS, Run
 from jobsvc.runs.overlap import concurrency_key, named_key
+from jobsvc.runs.retry import retry_run, start_due_retries
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import CancelReason, CauseCategory, RunStatus
 from tests.factories import JobFactory
@@ -111,6 +114,134 @@ def test_a_merge_run_that_is_going_on_is_finished() -> None:
 
     running.refresh_from_db()
     assert (running.status, running.cancel_requested_at) == (STARTING, None)
+
+
+# --- A pull request's newest commit ----------------------------------------------------------
+
+
+def of_pull_request(number: int, commit: str = "", **given: Any) -> Trigger:
+    field = given.pop("field", "github_pull_request_id")
+    return replace(BY_API, **{field: number}, git_sha=commit * 40 or None, **given)
+
+
+@pytest.mark.parametrize("field", PULL_REQUEST_FIELDS)
+@pytest.mark.parametrize("category", [CauseCategory.API, CauseCategory.CI])
+def test_of_a_pull_requests_waiting_runs_only_the_newest_is_kept(
+    field: str, category: CauseCategory
+) -> None:
+    job = JobFactory(ci=True)
+    runs = trigger(
+        job, *(of_pull_request(2, c, field=field, cause_category=category) for c in "abc")
+    )
+
+    assert statuses(*runs) == [CANCELLED, CANCELLED, QUEUED]
+    superseded = Run.objects.get(pk=runs[0].pk)
+    assert superseded.cancel_reason == CancelReason.SUPERSEDED
+    assert superseded.status_message == (
+        f"Superseded: run {runs[1].pk} builds a newer commit of pull request #2."
+    )
+
+
+def test_a_pull_requests_run_that_goes_on_is_asked_to_stop_and_waited_for() -> None:
+    job = JobFactory(ci=True)
+    running = claim(trigger_run(job, of_pull_request(2, "a")))
+    newest = trigger_run(job, of_pull_request(2, "b"))
+
+    running.refresh_from_db()
+    assert running.cancel_requested_at is not None
+    assert running.cancel_reason == CancelReason.SUPERSEDED
+    assert Run.objects.claim(newest.pk, worker="w2") is None
+
+    finish(running, Outcome(ending=Ending.STOPPED))
+
+    assert running.status_message == (
+        f"Superseded: run {newest.pk} builds a newer commit of pull request #2."
+    )
+    assert statuses(claim(newest)) == [STARTING]
+
+
+def test_a_commit_that_is_built_anew_is_not_called_newer() -> None:
+    older, newer = trigger(JobFactory(ci=True), *[of_pull_request(2, "a")] * 2)
+
+    older.refresh_from_db()
+    assert older.status_message == (
+        f"Superseded: run {newer.pk} builds the same commit of pull request #2."
+    )
+
+
+def test_runs_of_other_pull_requests_and_of_none_are_left_alone() -> None:
+    job = JobFactory(ci=True)
+    runs = trigger(job, of_pull_request(2), of_pull_request(23), BY_API, of_pull_request(2))
+
+    assert statuses(*runs) == [CANCELLED, QUEUED, QUEUED, QUEUED]
+
+
+def test_one_pull_request_is_built_by_two_jobs_at_once() -> None:
+    first = trigger_run(JobFactory(ci=True), of_pull_request(2))
+    trigger_run(JobFactory(ci=True, environment=first.environment), of_pull_request(2))
+
+    assert statuses(first) == [QUEUED]
+
+
+def test_the_same_number_on_two_hosts_is_two_pull_requests_in_one_schema() -> None:
+    job = JobFactory(ci=True)
+    ours, theirs = trigger(
+        job, of_pull_request(2), of_pull_request(2, field="gitlab_merge_request_id")
+    )
+
+    assert statuses(ours, theirs) == [QUEUED, QUEUED]
+    assert ours.configuration["schema_override"] == theirs.configuration["schema_override"]
+    claim(ours)
+    assert Run.objects.claim(theirs.pk, worker="w2") is None
+
+
+def test_a_job_may_build_every_commit() -> None:
+    job = JobFactory(ci=True, extensions={"queue": {"on_overlap": "queue"}})
+    runs = trigger(job, of_pull_request(2), of_pull_request(2))
+
+    assert statuses(*runs) == [QUEUED, QUEUED]
+
+
+def test_a_pull_request_supersedes_nothing_of_a_job_that_is_not_for_ci() -> None:
+    runs = trigger(JobFactory(), of_pull_request(2), of_pull_request(2))
+
+    assert statuses(*runs) == [QUEUED, QUEUED]
+
+
+def test_a_lost_run_tried_again_by_itself_gives_way_to_what_was_queued_since() -> None:
+    job = JobFactory(ci=True, extensions={"retry": {"max_retries": 2, "delay_seconds": 0}})
+    lost = claim(trigger_run(job, of_pull_request(2, "a")))
+    newer = trigger_run(job, of_pull_request(2, "b"))
+    lost.move_to(RunStatus.ERROR, message="It was lost.", will_retry_at=now())
+
+    [again] = start_due_retries(now())
+
+    again.refresh_from_db()
+    assert statuses(newer, again) == [QUEUED, CANCELLED]
+    assert again.status_message == (
+        f"Superseded: run {newer.pk} builds a newer commit of pull request #2."
+    )
+
+
+def test_a_lost_run_tried_again_by_itself_runs_where_it_is_the_newest() -> None:
+    job = JobFactory(ci=True, extensions={"retry": {"max_retries": 2, "delay_seconds": 0}})
+    lost = claim(trigger_run(job, of_pull_request(2, "a")))
+    lost.move_to(RunStatus.ERROR, message="It was lost.", will_retry_at=now())
+
+    [again] = start_due_retries(now())
+
+    assert statuses(again) == [QUEUED]
+
+
+def test_a_run_retried_by_hand_takes_the_place_of_the_others() -> None:
+    job = JobFactory(ci=True)
+    failed = claim(trigger_run(job, of_pull_request(2, "a")))
+    failed.move_to(RunStatus.ERROR, message="It failed.")
+    waiting = trigger_run(job, of_pull_request(2, "b"))
+
+    retried = retry_run(failed, force=True)
+
+    assert statuses(waiting, retried) == [CANCELLED, QUEUED]
 
 
 # --- What a job may choose -------------------------------------------------------------------

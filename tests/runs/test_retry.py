@@ -257,6 +257,28 @@ def test_a_retry_keeps_what_its_run_was_triggered_with(claimed: MakeRun) -> None
     assert new.concurrency_key == run.concurrency_key
     assert new.trigger.cause_category == CauseCategory.RERUN
     assert new.configuration["schema_override"] == run.configuration["schema_override"]
+    assert new.configuration["git_sha"] == "ab" * 20  # what is told of it is told of its commit
+
+
+def test_a_rerun_of_a_pull_requests_run_stays_in_its_schema() -> None:
+    job = JobFactory(ci=True)
+    asked = Trigger(
+        cause="PR 7",
+        cause_category=CauseCategory.CI,
+        gitlab_merge_request_id=7,
+        git_sha="ab" * 20,
+    )
+    run = Run.objects.claim(trigger_run(job, asked).pk, worker="w1")
+    assert run is not None
+    run.move_to(RunStatus.RUNNING)
+    run.move_to(RunStatus.SUCCESS)
+
+    new = rerun_job(job)
+
+    assert new.trigger.cause == "Rerun of the job"
+    assert new.concurrency_key == run.concurrency_key
+    for kept in ("schema_override", "git_sha"):
+        assert new.configuration[kept] == run.configuration[kept]
 
 
 @pytest.mark.parametrize(("git", "sha"), [(Git.LATEST, None), (Git.SAME, "5c1d" * 10)])

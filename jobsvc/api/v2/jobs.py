@@ -35,6 +35,7 @@ from jobsvc.jobs.models import DEFAULT_COMPARE_FLAGS, Job, JobType, validate_ste
 from jobsvc.runs import toolchains
 from jobsvc.runs.advice import advice_on
 from jobsvc.runs.artifacts import latest_of_job
+from jobsvc.runs.models import PULL_REQUEST_FIELDS
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import FINISHED, CauseCategory, State
 
@@ -43,12 +44,6 @@ logger = logging.getLogger(__name__)
 COST_FEATURES = ("state_aware_orchestration", "efficient_testing", "dbt_state")
 LARGEST_EXTENSIONS = 16 * 1024  # bytes of JSON
 NO_CAUSE = "Triggered via API"
-PULL_REQUESTS = (
-    "azure_pull_request_id",
-    "github_pull_request_id",
-    "gitlab_merge_request_id",
-    "non_native_pull_request_id",
-)
 TRIGGERS = ("github_webhook", "git_provider_webhook", "schedule", "on_merge", "custom_branch_only")
 
 
@@ -194,6 +189,7 @@ class TriggerBody(Body):
     git_branch = OptionalText(max_length=255, validators=[_checked(check_ref)])
     git_sha = OptionalText(validators=[_checked(check_sha)])
     azure_pull_request_id = IdField(required=False)
+    azure_devops_pull_request_id = IdField(required=False)  # another name of the same
     github_pull_request_id = IdField(required=False)
     gitlab_merge_request_id = IdField(required=False)
     non_native_pull_request_id = IdField(required=False)
@@ -214,7 +210,9 @@ class TriggerBody(Body):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs["variables_override"] = attrs.pop("extensions", {}).get("variables", {})
-        given = [name for name in PULL_REQUESTS if name in attrs]
+        if number := attrs.pop("azure_devops_pull_request_id", None):
+            attrs.setdefault("azure_pull_request_id", number)
+        given = [name for name in PULL_REQUEST_FIELDS if name in attrs]
         if len(given) > 1:
             raise serializers.ValidationError(
                 {given[1]: f"A run is for one pull request. Leave out {' or '.join(given)}."}

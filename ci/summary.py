@@ -154,7 +154,7 @@ def _summarised(run: Run) -> dict[str, Any]:
     results = {node.unique_id: node for node in _results(run)}
     mine = _manifest(run) if results else None
     failed = [node for node in results.values() if node.failed]
-    findings = _list_in(run, lint.ARTIFACT)
+    findings = _findings(run)
     summary = Summary(
         counts=dict(Counter(node.status for node in results.values())),
         failed=[_failed(node, mine) for node in failed[:MOST_NODES]],
@@ -297,8 +297,8 @@ def _place(value: Any) -> int:
 # --- Files ---------------------------------------------------------------------------------------
 
 
-def _list_in(run: Run, path: str) -> Sequence[Any] | None:
-    found = _json_of(run, path, LARGEST)
+def _findings(run: Run) -> Sequence[Any] | None:
+    found = (_object(_json_of(run, lint.ARTIFACT, LARGEST)) or {}).get("findings")
     return found if isinstance(found, list) else None
 
 

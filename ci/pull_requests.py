@@ -197,6 +197,68 @@ def unfinished_runs(pull_request: PullRequest) -> RunQuerySet:
     )
 
 
+# --- What people ask for -------------------------------------------------------------------
+
+
+class NotBuilt(Exception):
+    """It cannot be approved, or built again, as it is. ``str(error)`` says why."""
+
+
+def approve(
+    pull_request: PullRequest,
+    sha: str,
+    *,
+    by: str,
+    user: User | None = None,
+    api_token: Token | None = None,
+) -> list[str]:
+    """Let this very commit of a fork's pull request be built; what follows, in sentences.
+
+    Args:
+        by: who has read it, for people.
+
+    Raises:
+        NotBuilt: it is closed, is of no fork, or has another newest commit.
+        ProviderUnavailable: it is approved, but the host did not answer.
+    """
+    _refuse_where_closed(pull_request)
+    if not pull_request.is_fork:
+        raise NotBuilt("It comes from no fork, so it needs no approval.")
+    # Asked of the row as it is now: a push that came meanwhile is not what was read.
+    approved = PullRequest.objects.filter(pk=pull_request.pk, head_sha=sha).update(
+        approved_sha=sha, approved_by=by[:255]
+    )
+    if not approved:
+        raise NotBuilt(
+            f"Its newest commit is {pull_request.head_sha}, not {sha}. Read that, and approve it."
+        )
+    pull_request.refresh_from_db()
+    return decide(pull_request, Asking(user=user, api_token=api_token))
+
+
+def rerun(
+    pull_request: PullRequest,
+    jobs: Iterable[Job] | None = None,
+    *,
+    user: User | None = None,
+    api_token: Token | None = None,
+) -> list[str]:
+    """Build the newest commit once more, by each of ``jobs`` or all; what follows, in sentences.
+
+    Whatever the jobs' filters say; only the base branch and a fork's approval still count.
+
+    Raises:
+        NotBuilt: it is closed.
+    """
+    _refuse_where_closed(pull_request)
+    return decide(pull_request, Asking(again=True, user=user, api_token=api_token), jobs)
+
+
+def _refuse_where_closed(pull_request: PullRequest) -> None:
+    if pull_request.state != PullRequestState.OPEN:
+        raise NotBuilt("It is closed. Reopen it to have it built.")
+
+
 # --- Which jobs build it -------------------------------------------------------------------
 
 

@@ -15,9 +15,11 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.test import Client
+from django.utils.timezone import now
 
+from ci import deliveries
 from ci.hooks import address_of, set_secret
-from ci.models import RepositoryHook
+from ci.models import RepositoryHook, WebhookDelivery
 from environments.models import Repository
 
 FOLDER = Path(__file__).with_name("deliveries")
@@ -133,3 +135,15 @@ class Hooked:
             content_type="application/json",
             headers={name: value for name, value in given.items() if value},
         )
+
+    def tell(self, event: str, payload: Mapping[str, Any]) -> str:
+        """Deliver ``payload`` and have it read; what followed, in words."""
+        assert self.post(event, payload).status_code == 202
+        read_all()
+        return WebhookDelivery.objects.latest("pk").decision
+
+
+def read_all() -> None:
+    """Read every delivery that waits."""
+    for delivery in WebhookDelivery.objects.exclude(due_at=None).order_by("pk"):
+        deliveries.read(delivery.pk, now())

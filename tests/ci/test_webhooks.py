@@ -18,7 +18,7 @@ from ci.models import GitHubInstallation, Verdict, WebhookDelivery
 from ci.tasks import sweep
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
-from tests.ci.payloads import NAME, REMOTE, Hooked, pull_request, reference, signature
+from tests.ci.payloads import NAME, REMOTE, Hooked, pull_request, read_all, reference, signature
 from tests.factories import AccountFactory, JobFactory, RepositoryFactory
 
 pytestmark = pytest.mark.django_db
@@ -59,12 +59,6 @@ def app(settings: Any) -> Any:
         )
 
     return post
-
-
-def read_all() -> None:
-    """Read every delivery that waits."""
-    for delivery in WebhookDelivery.objects.exclude(due_at=None):
-        deliveries.read(delivery.pk, now())
 
 
 def decision() -> str:

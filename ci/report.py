@@ -20,8 +20,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Case, DateTimeField, Exists, F, OuterRef, Q, Value, When
+from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from ci.access import NoAccess, access_to, full_name_of, installation_of
@@ -167,13 +167,10 @@ def _of_comment(repository_id: int, number: int) -> Any:
 
 def _touch(repository: Repository | None, kind: ReportKind, **about: Any) -> None:
     report, _made = Report.objects.get_or_create(repository=repository, kind=kind, **about)
+    rows = Report.objects.filter(pk=report.pk)
+    rows.update(touched=F("touched") + 1, updated_at=Now())
     # One that waits for its next try goes on waiting: then it will tell this, too.
-    Report.objects.filter(pk=report.pk).update(
-        touched=F("touched") + 1,
-        attempts=Case(When(due_at=None, then=Value(0)), default=F("attempts")),
-        due_at=Coalesce(F("due_at"), Now()),
-        updated_at=Now(),
-    )
+    rows.filter(due_at=None).update(due_at=Now(), attempts=0)
     bell.ring(POST, report.pk)
 
 
@@ -242,7 +239,11 @@ def _settle(report: Report, *, error: str) -> None:
     posted = {"posted": report.posted, "posted_at": report.posted_at} if not error else {}
     settled = Report.objects.filter(pk=report.pk, attempts=report.attempts).update(
         **posted,
-        due_at=Case(When(touched=report.touched, then=Value(None)), default=Now()),
+        due_at=Case(
+            When(touched=report.touched, then=Value(None)),
+            default=Now(),
+            output_field=DateTimeField(),
+        ),
         attempts=0,
         error=error,
         updated_at=Now(),

@@ -40,18 +40,28 @@ class Aside(Protocol):
     Attributes:
         project: the dbt project's directory, in which they are started.
         profiles: the directory that holds the run's profile.
+        built: ids of the nodes that the run has built so far, and that did not fail since.
     """
 
     plan: RunPlan
     state: State
     project: Path
     profiles: Path
+    built: frozenset[str]
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the run's own limit; infinite where it has none."""
 
     def say(self, line: str) -> None:
         """Write a line of the step's log."""
 
     def hand(self, name: str, text: str) -> Path:
         """Make a file that the programs can read and not write: a request, a script's input."""
+
+    def pass_on(self, end: AsideEnd, name: str) -> Path | None:
+        """Make a file that one program left in its target readable to the next; None if there
+        is no such plain file."""
 
     def run(
         self,

@@ -67,7 +67,7 @@ class Warehouse:
     def columns_of(self, relation: Any) -> list[tuple[str, str]]:
         """The same of a relation as ``relation`` makes it."""
         found = self._adapter.get_columns_in_relation(relation)
-        return [(column.name, column.data_type) for column in found]
+        return [(column.name, _type_of(column)) for column in found]
 
     def quote(self, identifier: str) -> str:
         """The identifier as SQL has it, whatever is in it; adapters double no marks."""
@@ -101,9 +101,12 @@ class Warehouse:
         except TimeoutError:
             if not thread.is_alive():
                 raise
-        with suppress(Exception):  # nothing hangs on how well a database can be interrupted
-            self._adapter.cancel_open_connections()
-        thread.join(CANCEL_SECONDS)
+        for _attempt in range(CANCEL_SECONDS):
+            with suppress(Exception):  # nothing hangs on how well a database can be interrupted
+                self._adapter.cancel_open_connections()
+            thread.join(1)
+            if not thread.is_alive():
+                break
         raise TookTooLong(f"It took longer than {seconds:.0f} seconds.")
 
     def relation(self, database: str, schema: str, identifier: str = "") -> Any:
@@ -171,7 +174,14 @@ def opened() -> Iterator[Warehouse]:
         with adapter.connection_named("jobsvc"):
             yield Warehouse(adapter)
     finally:
-        cleanup_connections()
+        with suppress(Exception):  # one is busy still if its query could not be cancelled
+            cleanup_connections()
+
+
+def _type_of(column: Any) -> str:
+    """As the warehouse has it: dbt makes up a length for a text that has none."""
+    is_unbounded = column.is_string() and column.char_size is None
+    return str(column.dtype if is_unbounded else column.data_type)
 
 
 def words_of(error: BaseException) -> str:

@@ -42,6 +42,14 @@ def resolve(environment: Environment, *, job_definition_id: int) -> dict[str, st
     return {row.name: row.value for row in sorted(rows, key=_strength)}
 
 
+def value_of_job(project: Project, job_definition_id: int, name: str) -> str | None:
+    """What a job of ``project`` says itself of a variable; None where it says nothing."""
+    row = EnvironmentVariable.objects.filter(
+        project=project, job_definition_id=job_definition_id, name=name
+    ).first()
+    return (row.value or None) if row else None
+
+
 def by_environment(project: Project) -> dict[str, dict[str, EnvironmentVariable]]:
     """Name to the values of the project and its environments: ``project`` or the
     environment's name to the value. Jobs' values are left out."""

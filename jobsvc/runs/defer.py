@@ -92,6 +92,16 @@ def usable() -> RunQuerySet:
     plain = Run.objects.filter(
         environment=OuterRef("environment"), trigger__git_branch=None, trigger__git_sha=None
     ).exclude(Q(git_branch=None) | Q(git_branch=""))
+    # Of a commit that was named, only such runs tell whether it is on the branch.
+    known = Exists(
+        Run.objects.filter(
+            Q(trigger__cause_category=CauseCategory.MERGE)
+            | Q(trigger__git_branch=None, trigger__git_sha=None)
+            | Q(trigger__git_branch=OuterRef("trigger__git_branch"), trigger__git_sha=None),
+            environment=OuterRef("environment"),
+            git_sha=OuterRef("git_sha"),
+        )
+    )
     own_branch = Q(
         environment__use_custom_branch=True, trigger__git_branch=F("environment__custom_branch")
     ) | Q(environment__use_custom_branch=False, trigger__git_branch=F("default_branch"))
@@ -106,7 +116,7 @@ def usable() -> RunQuerySet:
             Q(trigger__git_branch=None, trigger__git_sha=None)
             | Q(trigger__cause_category=CauseCategory.MERGE)
             | Q(trigger__cause_category=CauseCategory.RERUN, job__job_type=JobType.MERGE)
-            | own_branch
+            | (own_branch & (Q(trigger__git_sha=None) | known))
         )
         .order_by("-finished_at", "-pk")
     )
@@ -118,8 +128,18 @@ def state_of_job(job: Any) -> RunQuerySet:
 
 
 def state_of_environment(environment: Any) -> RunQuerySet:
-    """The runs of all deploy jobs of ``environment`` that may be state: those of merges, not CI."""
-    return usable().filter(environment=environment).exclude(job__job_type=JobType.CI)
+    """The runs of all deploy jobs of ``environment`` that may be state: those of merges, not CI.
+
+    A job that a variable of its own sends to another schema is state only to who asks for it.
+    """
+    return (
+        usable()
+        .filter(
+            Q(configuration__job_schema=None) | Q(configuration__job_schema__isnull=True),
+            environment=environment,
+        )
+        .exclude(job__job_type=JobType.CI)
+    )
 
 
 def deferring_run_of(run: Run) -> Run | None:

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.models import Token, User
-from environments.variables import TARGET_SCHEMA, checked
+from environments.variables import TARGET_SCHEMA, checked, value_of_job
 from jobsvc.jobs.define import reactivate_job
 from jobsvc.jobs.models import Job, validate_steps
 from jobsvc.runs import queue
@@ -219,6 +219,7 @@ def configuration_of(job: Job, trigger: Trigger) -> dict[str, Any]:
         "run_generate_sources": job.run_generate_sources,
         "dbt_version": pick(trigger.dbt_version_override, job.dbt_version),
         "schema_override": schema_of(job, trigger),
+        "job_schema": value_of_job(job.project, job.pk, TARGET_SCHEMA),
         "git_branch": trigger.git_branch,
         "git_sha": trigger.git_sha,
         "deferring_job_definition_id": job.deferring_job_id,

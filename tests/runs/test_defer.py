@@ -13,6 +13,7 @@ from django.core.files.storage import storages
 from django.utils.timezone import now
 
 from environments.models import Environment
+from environments.variables import set_value
 from jobsvc.engine.ports import Ending, Outcome
 from jobsvc.jobs.models import Job
 from jobsvc.runs import execute
@@ -246,10 +247,46 @@ def test_a_run_that_names_the_environments_own_branch_counts(
         production.use_custom_branch, production.custom_branch = True, "main"
         production.save()
     job = JobFactory(environment=production)
-    ended(job, git_branch="main")
-    newest = ended(job, trigger__git_branch="main", trigger__git_sha=sha)
+    ended(job, git_branch="main", git_sha=SHA)
+    newest = ended(job, trigger__git_branch="main", trigger__git_sha=sha, git_sha=SHA)
 
     assert deferring_run_of(deferring_to(production)) == newest
+
+
+def test_a_commit_that_is_only_said_to_be_on_the_branch_does_not_count(
+    production: Environment,
+) -> None:
+    job = JobFactory(environment=production)
+    good = ended(job, git_branch="main", git_sha="b" * 40)
+    ended(job, trigger__git_branch="main", trigger__git_sha=SHA, git_sha=SHA)
+
+    assert deferring_run_of(deferring_to(production)) == good
+
+
+def test_a_commit_that_was_merged_counts(production: Environment) -> None:
+    job = JobFactory(environment=production)
+    ended(job, git_branch="main", git_sha="b" * 40)
+    merge = JobFactory(environment=production, job_type="merge")
+    merged = {"trigger__cause_category": CauseCategory.MERGE, "trigger__git_sha": SHA}
+    ended(merge, "failed", git_sha=SHA, **merged)
+    newest = ended(job, trigger__git_branch="main", trigger__git_sha=SHA, git_sha=SHA)
+
+    assert deferring_run_of(deferring_to(production)) == newest
+
+
+def test_a_job_that_builds_in_a_schema_of_its_own_is_not_its_environment(
+    production: Environment,
+) -> None:
+    good = ended(JobFactory(environment=production))
+    job = JobFactory(environment=production)
+    set_value(production.project, "DBT_TARGET_SCHEMA", "trial", job_definition_id=job.pk)
+    trial = deferring(job)
+    Run.objects.filter(pk=trial.pk).update(status=RunStatus.SUCCESS, finished_at=now())
+    ArtifactFactory(step=RunStepFactory(run=trial, builds=True), content=MANIFEST)
+
+    assert deferring_run_of(deferring_to(production)) == good
+    asks_for_it = JobFactory(environment=production, deferring_job=job)
+    assert deferring_run_of(deferring(asks_for_it)) == trial
 
 
 def test_a_retry_of_the_same_commit_does_not_hide_which_branch_is_the_default_one(

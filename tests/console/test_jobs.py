@@ -33,7 +33,7 @@ def test_a_job_is_listed_with_its_last_run_and_its_schedule(visitor_of: VisitorO
 
     assert f"/runs/{last.pk}/" in page
     assert "Error" in page
-    assert "Success" not in page
+    assert "</span> Success</span>" not in page
     assert "At 02:00 every day UTC" in page
 
 

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
-from django.urls import reverse
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
 from accounts.models import Membership
 from environments.models import Project
+from jobsvc.console.places import GROUPS
 from jobsvc.jobs.extensions import Mode
 from jobsvc.jobs.models import CompletionTrigger, Job
 from jobsvc.jobs.schedule import in_words
@@ -22,6 +23,8 @@ from jobsvc.runs.models import Run, RunStep
 from jobsvc.statuses import RunStatus, State
 
 register = template.Library()
+
+LAST_PROJECT = "project_id"  # of the session: whose pages the side bar leads to
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ LOOKS = {
     RunStatus.ERROR: Look("✕", "Error", "err"),
     RunStatus.CANCELLED: Look("⊘", "Cancelled", "mut"),
 }
+WARNED = Look("!", "Success with warnings", "warn")
 SKIPPED = Look("—", "Skipped", "mut")
 WAITING = Look("○", "Waiting", "mut")  # a step before its turn; only a run is in a queue
 
@@ -52,6 +56,8 @@ def look(thing: Run | RunStep) -> Look:
         return SKIPPED
     if isinstance(thing, RunStep) and thing.status == RunStatus.QUEUED:
         return WAITING
+    if isinstance(thing, Run) and thing.status == RunStatus.SUCCESS and thing.has_warnings:
+        return WARNED
     return LOOKS[RunStatus(thing.status)]
 
 
@@ -199,26 +205,46 @@ def side(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
     request = context["request"]
     account = membership.account
     projects = list(Project.objects.of_account(account.pk).active().order_by("name", "pk"))
-    places = [("Runs", reverse("console:runs", args=[account.pk]))]
-    for project in projects:
-        words = "Jobs" if len(projects) == 1 else f"Jobs of {project}"
-        places.append((words, reverse("console:jobs", args=[account.pk, project.pk])))
+    project = _project(request, projects)
+    groups = []
+    for group in GROUPS:
+        urls = [(place, place.url(account.pk, project)) for place in group.places]
+        links = [
+            Link(place.words, url, _current(request.path, url, alone=place.alone))
+            for place, url in urls
+            if url
+        ]
+        groups.append((group.words, links))
     return {
         "request": request,
         "csrf_token": context.get("csrf_token"),
         "user": request.user,
         "membership": membership,
         "account": account,
+        "project": project,
         "others": Membership.objects.filter(user=request.user, account__state=State.ACTIVE)
         .exclude(pk=membership.pk)
         .select_related("account")
         .order_by("account__name"),
-        "links": [Link(words, url, _current(request.path, url)) for words, url in places],
+        "projects": [one for one in projects if one != project],
+        "groups": groups,
         "theme": request.COOKIES.get("theme", ""),
     }
 
 
-def _current(path: str, url: str) -> str:
+def _project(request: HttpRequest, projects: list[Project]) -> Project | None:
+    """The project of this page; on a page of the account's, the one that was last looked at."""
+    match = request.resolver_match
+    named = match.kwargs.get("project_id") if match else None
+    last = request.session.get(LAST_PROJECT)
+    found = next((one for one in projects if one.pk == named), None)
+    if found is not None and found.pk != last:
+        request.session[LAST_PROJECT] = found.pk
+    remembered = next((one for one in projects if one.pk == last), None)
+    return found or remembered or next(iter(projects), None)
+
+
+def _current(path: str, url: str, *, alone: bool) -> str:
     if path.rstrip("/") == url.rstrip("/"):
         return "page"
-    return "true" if path.startswith(url) else ""
+    return "true" if path.startswith(url) and not alone else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST, require_safe
@@ -13,11 +12,14 @@ from accounts.models import Membership
 from accounts.roles import Action
 from environments.models import Project
 from jobsvc.console.access import member_of_account, page
+from jobsvc.console.pictures.strip import run_strip
+from jobsvc.console.recent import last_runs
 from jobsvc.jobs.models import Job, JobQuerySet
 from jobsvc.runs.models import Run
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import CauseCategory, State
 
+STRIP = 24  # runs in the picture beside each job
 RUNS_SHOWN = 20  # on a job's page; the rest are one link away
 
 
@@ -37,21 +39,19 @@ def job_list(request: HttpRequest, membership: Membership, project_id: int) -> H
     project = get_object_or_404(
         Project, pk=project_id, account=membership.account_id, state=State.ACTIVE
     )
-    jobs = _jobs(membership, project_id).active()
-    newest = Run.objects.filter(job=OuterRef("pk")).order_by("-pk").values("pk")[:1]
-    last_runs = {
-        run.job_id: run
-        for run in Run.objects.filter(pk__in=jobs.values_list(Subquery(newest))).defer(
-            "configuration", "isolation"
-        )
-    }
+    jobs = list(_jobs(membership, project_id).active().order_by("name", "pk"))
+    runs = last_runs(jobs, STRIP)
     return page(
         request,
         membership,
         "console/jobs.html",
         {
             "project": project,
-            "rows": [(job, last_runs.get(job.pk)) for job in jobs.order_by("name", "pk")],
+            "rows": [
+                (job, of_job[-1] if of_job else None, run_strip(of_job, room=STRIP))
+                for job in jobs
+                for of_job in [runs.get(job.pk, [])]
+            ],
         },
     )
 

@@ -166,7 +166,7 @@ class WebhookTest(_Webhooks):
         return Answer(said)
 
 
-class DeliveryShape(Shape[Dispatch]):
+class WebhookDeliveryShape(Shape[Dispatch]):
     """One event for one webhook: what became of it."""
 
     subscription_id = serializers.CharField(read_only=True)
@@ -193,20 +193,20 @@ class DeliveryShape(Shape[Dispatch]):
         ]
 
 
-class WholeDeliveryShape(DeliveryShape):
+class WholeWebhookDeliveryShape(WebhookDeliveryShape):
     """With the body that is posted."""
 
     request_body = serializers.CharField(source="body", read_only=True)
 
-    class Meta(DeliveryShape.Meta):
-        fields: ClassVar = [*DeliveryShape.Meta.fields, "request_body"]
+    class Meta(WebhookDeliveryShape.Meta):
+        fields: ClassVar = [*WebhookDeliveryShape.Meta.fields, "request_body"]
 
 
 class WebhookDeliveries(Lists[Dispatch], Resource[Dispatch]):
     """The log of a webhook, newest first."""
 
     name = "delivery"
-    shape = DeliveryShape
+    shape = WebhookDeliveryShape
     text_ids = True
     order = "-id"
     filters: ClassVar = {
@@ -224,7 +224,7 @@ class WebhookDeliveries(Lists[Dispatch], Resource[Dispatch]):
 
 class _Deliveries(Resource[Dispatch]):
     name = "delivery"
-    shape = WholeDeliveryShape
+    shape = WholeWebhookDeliveryShape
 
     def rows(self) -> QuerySet[Dispatch]:
         return Dispatch.objects.filter(subscription__account=self.account_id)

@@ -37,14 +37,14 @@ from ci.providers.base import (
 from ci.providers.github import is_app_set_up
 from ci.truth import DECIDED, check_run_of, comment_of, sha_of, status_of, told_of
 from ci.words import LONGEST_NAME, plain
-from environments.models import Repository
+from environments.models import Project, Repository
 from jobsvc import bell
 from jobsvc.engine.patience import delay_before
 from jobsvc.engine.plan import Backoff, Jitter, RetryPlan
 from jobsvc.jobs import extensions
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run, RunQuerySet, RunTransition
-from jobsvc.statuses import FINISHED, State
+from jobsvc.statuses import FINISHED, CauseCategory, State
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def report_again(run: Run) -> list[Report]:
     """
     with transaction.atomic():
         touch_run(run)
-        due = [report.pk for report in reports_of([run])[run.pk]]
+        due = [report.pk for report in reports_of([run]).get(run.pk, ())]
         Report.objects.filter(pk__in=due).update(posted="", attempts=0, error="", due_at=Now())
     if not due:
         raise NothingToReport(
@@ -126,23 +126,39 @@ def report_again(run: Run) -> list[Report]:
 
 def reports_of(runs: Sequence[Run]) -> dict[int, list[Report]]:
     """What is told of each of ``runs``, by id; the comment is of its whole pull request."""
+    about = [run for run in runs if _may_be_told_of(run)]
+    if not about:
+        return {}
+    places = dict(
+        Project.objects.filter(pk__in={run.project_id for run in about}).values_list(
+            "pk", "repository"
+        )
+    )
     commits = Report.objects.filter(
-        job__in={run.job_id for run in runs}, sha__in={sha_of(run) for run in runs} - {""}
+        job__in={run.job_id for run in about}, sha__in={sha_of(run) for run in about} - {""}
     )
-    numbers = {run.trigger.github_pull_request_id for run in runs} - {None}
     comments = Report.objects.filter(
-        repository__in={run.project.repository_id for run in runs}, number__in=numbers
+        repository__in={place for place in places.values() if place},
+        number__in={run.trigger.github_pull_request_id for run in about} - {None},
     )
-    reports = sorted([*commits, *comments], key=lambda report: report.pk) if runs else []
+    told: dict[tuple[int | None, object], list[Report]] = {}
+    for report in sorted([*commits, *comments], key=lambda report: report.pk):
+        of_comment = (report.repository_id, report.number)
+        key = of_comment if report.number is not None else (report.job_id, report.sha)
+        told.setdefault(key, []).append(report)
+    return {
+        run.pk: [
+            *told.get((run.job_id, sha_of(run)), ()),
+            *told.get((places[run.project_id], run.trigger.github_pull_request_id), ()),
+        ]
+        for run in about
+    }
 
-    def is_of(report: Report, run: Run) -> bool:
-        if report.repository_id != run.project.repository_id:
-            return False
-        if report.number is not None:
-            return run.job.is_ci and report.number == run.trigger.github_pull_request_id
-        return report.job_id == run.job_id and report.sha == sha_of(run)
 
-    return {run.pk: [report for report in reports if is_of(report, run)] for run in runs}
+def _may_be_told_of(run: Run) -> bool:
+    """``told_of``, as far as it can be said without a query."""
+    causes = {CauseCategory.MERGE, CauseCategory.RERUN}
+    return run.trigger.github_pull_request_id is not None or run.trigger.cause_category in causes
 
 
 def _about_run(run: Run) -> list[tuple[ReportKind, dict[str, Any]]]:

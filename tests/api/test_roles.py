@@ -44,6 +44,7 @@ WRITES: dict[str, Action | None] = {
     f"{A2}/runs/{PK}": None,
     f"{A2}/runs/{PK}/cancel": Action.RUN,
     f"{A2}/runs/{PK}/retry": Action.RUN,
+    f"{A2}/runs/{PK}/report": Action.RUN,
     f"{A2}/runs/{PK}/artifacts": None,
     f"{A2}/runs/{PK}/artifacts/<path:path>": None,
     f"{A2}/steps/{PK}": None,

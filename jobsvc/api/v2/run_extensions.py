@@ -14,8 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ci.models import Report
+from ci.report import reports_of
 from environments.variables import masked
 from jobsvc.api.fields import moment
+from jobsvc.runs.compare import changes_of
 from jobsvc.runs.models import Run, RunStep, UpstreamEnd
 from jobsvc.runs.retry import can_be_forced
 from jobsvc.runs.waiting import reasons
@@ -94,6 +97,24 @@ def _downstream(runs: Sequence[Run]) -> Mapping[int, Any]:
     return shown
 
 
+def told(report: Report) -> dict[str, Any]:
+    """One thing that a git host is told, and why it was not, where it was not."""
+    return {
+        "kind": report.kind,
+        "sha": report.sha or None,
+        "pull_request_id": report.number,
+        "posted_at": moment(report.posted_at),
+        "due_at": moment(report.due_at),
+        "error": report.error or None,
+    }
+
+
+def _reports(runs: Sequence[Run]) -> Mapping[int, Any]:
+    """What a git host is told of a run; nothing of most."""
+    found = reports_of(runs)
+    return {run.pk: [told(report) for report in found.get(run.pk, ())] for run in runs}
+
+
 PARTS: Mapping[str, Part] = {
     "state": of_each(_state),
     "waiting": _waiting,
@@ -106,4 +127,6 @@ PARTS: Mapping[str, Part] = {
     "caused_by_run_id": of_each(lambda run: run.trigger.caused_by_run_id),
     "downstream": _downstream,
     "steps": _steps,
+    "compare_changes": changes_of,
+    "reports": _reports,
 }

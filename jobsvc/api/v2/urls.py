@@ -9,6 +9,7 @@ from jobsvc.api.v2 import (
     job_schedules,
     jobs,
     projects,
+    reports,
     repositories,
     retries,
     runs,
@@ -26,4 +27,5 @@ urlpatterns = [
     *job_schedules.urlpatterns,
     *runs.urlpatterns,
     *retries.urlpatterns,
+    *reports.urlpatterns,
 ]

@@ -20,7 +20,9 @@ import django
 
 django.setup()
 
-from django.db import connection  # noqa: E402 - Django must be set up first
+from django.conf import settings  # noqa: E402 - Django must be set up first
+from django.db import connection  # noqa: E402 - as above
+from django.utils.timezone import now  # noqa: E402 - as above
 
 from accounts.models import Account  # noqa: E402 - as above
 from environments.models import Environment, Project  # noqa: E402 - as above
@@ -29,7 +31,12 @@ from jobsvc.jobs.chain import Circle, Completion  # noqa: E402 - as above
 from jobsvc.jobs.define import define_job  # noqa: E402 - as above
 from jobsvc.jobs.models import Job, JobType  # noqa: E402 - as above
 from jobsvc.notifications import deliver, tell  # noqa: E402 - as above
-from jobsvc.notifications.models import Delivery  # noqa: E402 - as above
+from jobsvc.notifications.dispatch import post_what_is_due  # noqa: E402 - as above
+from jobsvc.notifications.models import (  # noqa: E402 - as above
+    Delivery,
+    Dispatch,
+    WebhookSubscription,
+)
 from jobsvc.runs.cancel import cancel_run  # noqa: E402 - as above
 from jobsvc.runs.chain import start_downstream_runs  # noqa: E402 - as above
 from jobsvc.runs.deactivate import deactivate_failing_job  # noqa: E402 - as above
@@ -168,6 +175,41 @@ def unfinished() -> int:
 def started_twice() -> int:
     """How many runs were claimed more than once."""
     return Run.objects.filter(attempts__gt=1).count()
+
+
+def make_dispatches(address: str, number: int) -> list[int]:
+    """Events that are due for one new webhook at ``address``."""
+    settings.OUTBOUND_NETWORKS = ["127.0.0.0/8"]
+    account = Account.objects.create(name="webhooks")
+    webhook = WebhookSubscription.objects.create(
+        account=account, name="Pager", client_url=address, secrets={"hmac": "secret"}
+    )
+    ids = [f"wev_{place}" for place in range(number)]
+    bodies = [json.dumps({"eventId": event_id}) for event_id in ids]
+    return [
+        Dispatch.objects.create(
+            subscription=webhook, body=body, event_id=event_id, key=f"{webhook.pk}:{event_id}"
+        ).pk
+        for event_id, body in zip(ids, bodies, strict=True)
+    ]
+
+
+def post_due(dispatch_id: int, moment: float) -> int:
+    """How many posts this process made of what is due for a webhook."""
+    settings.OUTBOUND_NETWORKS = ["127.0.0.0/8"]
+    wait_for_start(moment)
+    return post_what_is_due(dispatch_id)
+
+
+def free_webhooks() -> int:
+    """Let the leases of dead senders run out."""
+    return WebhookSubscription.objects.update(lease_until=now())
+
+
+def dispatches(dispatch_ids: list[int]) -> list[tuple[str, int]]:
+    """Status and number of tries of each of these events."""
+    rows = Dispatch.objects.filter(pk__in=dispatch_ids).order_by("pk")
+    return list(rows.values_list("status", "attempts"))
 
 
 def make_fan_in(number: int, mode: str) -> list[int]:
@@ -334,6 +376,10 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         finish,
         make_due,
         make_due_together,
+        make_dispatches,
+        post_due,
+        free_webhooks,
+        dispatches,
         make_fan_in,
         follow,
         ended,

@@ -44,10 +44,19 @@ def set_triggers(job: Job, completion: Completion | None, extended: Extensions) 
     To be called in a transaction that holds the account's lock.
 
     Raises:
-        ValidationError: another account's job, a deleted one, a status that is not final.
+        ValidationError: another account's job, a deleted one, a status that is not final; a CI
+            job, which follows none.
         Circle: the job would, in the end, start itself.
     """
     wanted = _wanted(job, completion, extended)
+    if wanted and job.is_ci:
+        # Without a pull request it would build where production does.
+        raise ValidationError(
+            {
+                _field_of(wanted[0]): "A CI job builds pull requests and cannot follow other "
+                "jobs. Leave this out, or create a deploy job that follows them."
+            }
+        )
     for trigger in wanted:
         _check_upstream(trigger)
     _refuse_circle(job, wanted)

@@ -55,6 +55,18 @@ def test_dbts_condition_and_the_extensions_are_kept_side_by_side(environment: En
     ]
 
 
+@pytest.mark.parametrize("field", ["job_completion_trigger_condition", "extensions"])
+def test_a_ci_job_follows_no_other_job(environment: Environment, field: str) -> None:
+    first, last = JobFactory(environment=environment), JobFactory(environment=environment, ci=True)
+    last.extensions = upstream(first) if field == "extensions" else {}
+
+    with pytest.raises(ValidationError, match="cannot follow other jobs") as refused:
+        define_job(last, completion=None if last.extensions else Completion(first, [10]))
+
+    assert set(refused.value.message_dict) == {field}
+    assert triggers_of(last) == []
+
+
 def test_a_trigger_that_stays_as_it_was_keeps_its_age(environment: Environment) -> None:
     first, last = JobFactory.create_batch(2, environment=environment)
     follow(last, first)

@@ -52,6 +52,7 @@ from jobsvc.engine.workspace import StepDirectories, Workspace, write_private
 
 DEBUG_LOG = "dbt.log"
 SOURCES = "sources.json"
+OWN_FILES = (lint.ARTIFACT, compare.ARTIFACT)  # no dbt writes these: a project would forge them
 RETRY = "dbt retry"
 TICK = 0.5  # seconds between two looks at whether to go on waiting
 INFINITE = float("inf")
@@ -416,6 +417,7 @@ class _Run:
             # Where `dbt retry` did not get as far as to write any, these are the earlier results.
             if not (kept.path == RUN_RESULTS and earlier and cmp(kept.file, earlier, shallow=False))
             and not (kept.path == SOURCES and not finds_sources)
+            and kept.path not in OWN_FILES
         ]
         end = self._end_of_dbt(step, command, process_end, files, log.recent)
         return replace(end, effective_command=effective)

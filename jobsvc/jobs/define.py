@@ -12,6 +12,8 @@ from django.utils.timezone import now
 
 from accounts.models import Account
 from environments.models import EnvironmentType
+from jobsvc.engine.commands import read_selection
+from jobsvc.engine.errors import CommandRejected
 from jobsvc.jobs import extensions, schedule
 from jobsvc.jobs.chain import Completion, set_triggers
 from jobsvc.jobs.models import Job, JobType
@@ -36,6 +38,7 @@ def define_job(job: Job, *, completion: Completion | None) -> Job:
         _check_type(job)
         _check_place(job)
         _check_deferral(job)
+        _check_compare(job)
         _set_schedule(job)
         _set_active(job)
         job.full_clean()
@@ -148,6 +151,13 @@ def _check_deferral(job: Job) -> None:
         raise ValidationError(
             {"deferring_environment_id": "A job defers to a deployment environment. Choose one."}
         )
+
+
+def _check_compare(job: Job) -> None:
+    try:
+        read_selection(job.compare_changes_flags)
+    except CommandRejected as rejected:
+        raise ValidationError({"compare_changes_flags": str(rejected)}) from rejected
 
 
 def _set_schedule(job: Job) -> None:

@@ -199,6 +199,16 @@ def test_null_in_an_update_puts_a_field_back(
     assert after[field] == default
 
 
+def test_flags_of_compare_changes_that_do_more_than_select_are_refused_at_their_field(
+    api: JSONClient, jobs: str, minimal: dict[str, Any]
+) -> None:
+    answer = api.post(jobs, minimal | {"compare_changes_flags": "--select a --target prod"})
+
+    assert answer.status_code == 400
+    assert "compare_changes_flags" in answer.content.decode()
+    assert "--target does more than select" in answer.content.decode()
+
+
 @pytest.mark.parametrize(
     ("triggers", "job_type"),
     [

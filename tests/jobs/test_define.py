@@ -112,6 +112,24 @@ def test_a_step_that_is_no_dbt_command_is_named(environment: Environment) -> Non
     assert message.startswith("Step 2")
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--select state:modified --target prod", "--target does more than select"),
+        ("--select state:modified --vars '{a: 1}'", "--vars does more than select"),
+        ("state:modified", "Write `--select state:modified`"),
+        ("--select a; dbt run", "`;` is a shell operator"),
+    ],
+)
+def test_flags_of_compare_changes_that_do_more_than_select(
+    environment: Environment, flags: str, said: str
+) -> None:
+    job = new_job(environment, job_type=JobType.CI, compare_changes_flags=flags)
+
+    [problem] = problems_of(job)["compare_changes_flags"]
+    assert said in problem
+
+
 @pytest.mark.parametrize("steps", ["dbt build", [1], {"a": "dbt build"}, [["dbt build"]]])
 def test_steps_that_are_no_list_of_texts(environment: Environment, steps: Any) -> None:
     assert problems_of(new_job(environment, execute_steps=steps))["execute_steps"] == [

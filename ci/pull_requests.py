@@ -21,6 +21,7 @@ from ci.changes import Changes
 from ci.models import Check, Decision, PullRequest, PullRequestState
 from ci.providers.base import Action, ProviderUnavailable, PullRequestEvent, PullRequestFacts
 from ci.report import touch_check
+from ci.schemas import doom_pull_request
 from environments.models import Repository
 from jobsvc.jobs.extensions import CI
 from jobsvc.jobs.models import Job, JobQuerySet, JobType
@@ -170,7 +171,7 @@ def state_of(facts: PullRequestFacts) -> PullRequestState:
 
 
 def close(pull_request: PullRequest) -> list[str]:
-    """Cancel what is still building it."""
+    """Cancel what is still building it, and let go of what was built."""
     said = []
     for run in unfinished_runs(pull_request):
         cancel_run(
@@ -179,6 +180,8 @@ def close(pull_request: PullRequest) -> list[str]:
             reason=CancelReason.CLOSED,
         )
         said.append(f"Cancelled run {run.pk} of job {run.job.name}.")
+    if doomed := doom_pull_request(pull_request):
+        said.append(f"{doomed} {'schema is' if doomed == 1 else 'schemas are'} to be dropped.")
     return said or ["It was closed; no run was building it."]
 
 

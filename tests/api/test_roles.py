@@ -48,6 +48,14 @@ WRITES: dict[str, Action | None] = {
     f"{A2}/runs/{PK}/artifacts": None,
     f"{A2}/runs/{PK}/artifacts/<path:path>": None,
     f"{A2}/steps/{PK}": None,
+    f"{A2}/notifications": Action.READ,
+    f"{A2}/notifications/{PK}": Action.READ,
+    f"{A2}/notifications/{PK}/test": Action.READ,
+    f"{A2}/notifications/{PK}/deliveries": None,
+    f"{A2}/notifications/deliveries": None,
+    f"{A2}/notifications/mutes": None,
+    f"{A2}/notifications/mutes/{PK}": Action.READ,
+    "api/v2/notifications/unsubscribe": Action.READ,
     "api/v3/accounts": None,
     A3: None,
     f"{A3}/users": None,
@@ -59,6 +67,8 @@ WRITES: dict[str, Action | None] = {
     f"{A3}/connections": Action.WRITE_SETTINGS,
     f"{A3}/connections/test": Action.WRITE_SETTINGS,
     f"{A3}/connections/{PK}": Action.WRITE_SETTINGS,
+    f"{P3}/ci-schemas": None,
+    f"{P3}/ci-schemas/drop": Action.WRITE_JOBS,
     f"{P3}/environments": Action.WRITE_SETTINGS,
     f"{P3}/environments/{PK}": Action.WRITE_SETTINGS,
     f"{P3}/environment-variables": Action.WRITE_JOBS,
@@ -73,6 +83,14 @@ WRITES: dict[str, Action | None] = {
     f"{P3}/credentials/{PK}": Action.WRITE_SETTINGS,
     f"{P3}/repositories": Action.WRITE_SETTINGS,
     f"{P3}/repositories/{PK}": Action.WRITE_SETTINGS,
+    HOOK: Action.WRITE_SETTINGS,
+    f"{HOOK}/deliveries": None,
+    f"{HOOK}/deliveries/{PK}": None,
+    f"{HOOK}/deliveries/{PK}/redeliver": Action.WRITE_SETTINGS,
+    f"{P3}/pull-requests": None,
+    f"{P3}/pull-requests/<id:number>": None,
+    f"{P3}/pull-requests/<id:number>/approve": Action.WRITE_JOBS,
+    f"{P3}/pull-requests/<id:number>/rerun": Action.RUN,
     f"{P3}/extended-attributes": Action.WRITE_SETTINGS,
     f"{P3}/extended-attributes/{PK}": Action.WRITE_SETTINGS,
     f"{A3}/service-tokens": Action.WRITE_ACCOUNT,
@@ -103,7 +121,8 @@ def test_a_permission_set_opens_what_it_allows(
     permission_set: PermissionSet, account: Account
 ) -> None:
     client = client_with(token_of(account, permission_set))
-    nothing = {"account_id": account.pk, "project_id": 9999, "pk": 9999, "path": "manifest.json"}
+    nothing: dict[str, object] = {"account_id": account.pk, "path": "manifest.json"}
+    nothing |= dict.fromkeys(["project_id", "repository_id", "pk", "number"], 9999)
 
     wrong = []
     for address in ONE_FORM:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils.timezone import now
 
 from ci import schemas, tasks
@@ -612,3 +613,65 @@ def test_what_has_long_been_dropped_is_forgotten(job: Job, settings: Any) -> Non
     sweep(now())
 
     assert states() == {}
+
+
+# --- The command ---------------------------------------------------------------------------------
+
+
+def told(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    call_command("ci_schemas", *options)
+    return capsys.readouterr().out
+
+
+def closed(job: Job, number: int) -> None:
+    of_pull_request = pull_request(job, number)
+    noted(job, number, name_of(job, number))
+    close(of_pull_request)
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--drop", "--dry-run")])
+def test_the_command_says_what_would_go_and_why_the_rest_stays(
+    job: Job, duck: Duck, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    fill(duck, name_of(job, 2))
+    closed(job, 2)
+    noted(job, 23, name_of(job, 23))
+    pull_request(job, 23)
+
+    said = told(capsys, *options)
+
+    assert f"coffee.{name_of(job, 2)} (pull request 2 of job {job.pk})." in said
+    assert "Would drop: " in said
+    assert f"(pull request 23 of job {job.pk}). Its pull request is open." in said
+    assert name_of(job, 2) in schemas_of(duck)
+
+
+def test_the_command_drops_what_is_of_no_more_use(
+    job: Job, duck: Duck, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(duck, name_of(job, 2), name_of(job, 23))
+    closed(job, 2)
+    noted(job, 23, name_of(job, 23))
+
+    said = told(capsys, "--drop")
+
+    assert f"coffee.{name_of(job, 2)} (" in said
+    assert "Dropped: " in said
+    assert schemas_of(duck) == {ANALYTICS, name_of(job, 23)}
+
+
+def test_the_command_says_what_it_could_not_drop(
+    job: Job, duck: Duck, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(duck, name_of(job, 2))
+    closed(job, 2)
+
+    with duck.locked():
+        said = told(capsys, "--drop")
+
+    assert "Still there: " in said
+    assert "lock" in said
+
+
+def test_the_command_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys) == "There are no schemas of pull requests.\n"

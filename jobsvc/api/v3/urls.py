@@ -6,6 +6,7 @@ from jobsvc.api.routes import both
 from jobsvc.api.v2.accounts import Accounts, OneAccount
 from jobsvc.api.v2.users import Users
 from jobsvc.api.v3 import (
+    ci_schemas,
     connections,
     credentials,
     dbt_versions,
@@ -13,7 +14,9 @@ from jobsvc.api.v3 import (
     environments,
     extended_attributes,
     projects,
+    pull_requests,
     repositories,
+    repository_hooks,
     service_tokens,
     webhooks,
 )
@@ -23,12 +26,15 @@ urlpatterns = [
     *both("accounts/<id:account_id>", OneAccount),
     *both("accounts/<id:account_id>/users", Users),
     *projects.urlpatterns,
+    *ci_schemas.urlpatterns,
     *environments.urlpatterns,
     *dbt_versions.urlpatterns,
     *environment_variables.urlpatterns,
     *connections.urlpatterns,
     *credentials.urlpatterns,
     *repositories.urlpatterns,
+    *repository_hooks.urlpatterns,
+    *pull_requests.urlpatterns,
     *extended_attributes.urlpatterns,
     *service_tokens.urlpatterns,
     *webhooks.urlpatterns,

@@ -153,12 +153,23 @@ class Stack:
             f"{self.url}/api/v2/accounts/{self.account}/runs/{run}/artifacts/{path}{query}"
         )
 
-    def place(self, repository: Path, warehouse: Warehouse, name: str = "Coffee") -> Place:
-        """A project with a production environment, made by the API alone."""
+    def place(
+        self,
+        repository: Path | str,
+        warehouse: Warehouse,
+        name: str = "Coffee",
+        **remote_fields: Any,
+    ) -> Place:
+        """A project with a production environment, made by the API alone.
+
+        Args:
+            repository: a folder, or an address with what else the API is told of it.
+        """
         project = self.post("v3/projects/", {"name": name, "account_id": self.account})["id"]
+        url = f"file://{repository}" if isinstance(repository, Path) else repository
         remote = self.post(
             f"v3/projects/{project}/repositories/",
-            {"remote_url": f"file://{repository}", "git_clone_strategy": "git_token"},
+            {"remote_url": url, "git_clone_strategy": "git_token", **remote_fields},
         )
         self.post(
             f"v3/projects/{project}/",
@@ -186,7 +197,7 @@ class Stack:
                 "credentials_id": credentials["id"],
             },
         )
-        return Place(project, environment["id"])
+        return Place(project, environment["id"], remote["id"])
 
     def job(self, place: Place, steps: list[str], **fields: Any) -> int:
         body = {
@@ -245,11 +256,12 @@ class Stack:
 
 
 class Place:
-    """Where jobs of a test run: ids of a project and an environment."""
+    """Where jobs of a test run: ids of a project, its production environment and repository."""
 
-    def __init__(self, project: int, environment: int) -> None:
+    def __init__(self, project: int, environment: int, repository: int) -> None:
         self.project = project
         self.environment = environment
+        self.repository = repository
 
 
 class Warehouse:

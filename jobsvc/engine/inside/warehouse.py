@@ -90,7 +90,8 @@ class Warehouse:
         def carry_out() -> None:
             try:
                 with self._adapter.connection_named("jobsvc aside"):
-                    ends.set_result(work())
+                    done = work()
+                ends.set_result(done)  # not before the connection is given back
             except BaseException as error:  # the other thread raises it
                 ends.set_exception(error)
 

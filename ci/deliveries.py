@@ -248,7 +248,7 @@ def repositories_named(account: Account, name: str) -> list[Repository]:
     """The account's repositories whose address is that of ``name`` (``owner/name``)."""
     if account.state != State.ACTIVE:
         return []
-    rows = Repository.objects.of_account(account.pk).active().filter(Q(remote_url__icontains=name))
+    rows = Repository.objects.of_account(account.pk).active().filter(remote_url__icontains=name)
     return [
         row
         for row in rows.order_by("pk")

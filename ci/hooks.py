@@ -42,18 +42,25 @@ def set_secret(repository: Repository) -> tuple[RepositoryHook, str]:
             hook = RepositoryHook(repository=repository)
             hook.secrets = {"current": secret}
         else:
-            hook.secrets = {"current": secret, "previous": hook.secrets["current"]}
+            hook.secrets = {"current": secret, "previous": hook.secrets.get("current", "")}
             hook.previous_until = now() + OVERLAP
         hook.save()
     return hook, secret
 
 
+def close_hook(hook: RepositoryHook) -> None:
+    """Let nobody in any more, until the hook is given a new secret. What was delivered stays."""
+    hook.secrets = {}
+    hook.previous_until = None
+    hook.save()
+
+
 def secrets_of(hook: RepositoryHook, moment: datetime) -> list[str]:
-    """The secrets that a delivery at ``moment`` may be signed with."""
-    kept = [hook.secrets["current"]]
+    """The secrets that a delivery at ``moment`` may be signed with; none of a closed hook."""
+    kept = [hook.secrets.get("current")]
     if hook.previous_until is not None and moment < hook.previous_until:
-        kept.append(hook.secrets["previous"])
-    return kept
+        kept.append(hook.secrets.get("previous"))
+    return [secret for secret in kept if secret]
 
 
 def address_of(hook: RepositoryHook) -> str:

@@ -13,7 +13,7 @@ from factory.django import DjangoModelFactory
 
 from accounts.models import Account, Membership, Token, User
 from accounts.roles import PermissionSet
-from ci.models import GitHubInstallation
+from ci.models import Check, GitHubInstallation, PullRequest, RepositoryHook, WebhookDelivery
 from environments.models import (
     Connection,
     Credentials,
@@ -25,8 +25,13 @@ from environments.models import (
 )
 from jobsvc.engine.plan import StepKind
 from jobsvc.jobs.models import CompletionTrigger, Job
-from jobsvc.notifications.models import Dispatch, WebhookSubscription
-from jobsvc.runs.models import Artifact, Run, RunStep, RunTrigger
+from jobsvc.notifications.models import (
+    Dispatch,
+    Notification,
+    NotificationType,
+    WebhookSubscription,
+)
+from jobsvc.runs.models import Artifact, NodeResult, Run, RunStep, RunTrigger
 from jobsvc.statuses import CauseCategory, RunStatus
 
 
@@ -71,6 +76,46 @@ class GitHubInstallationFactory(DjangoModelFactory[GitHubInstallation]):
     account = factory.SubFactory(AccountFactory)
     installation_id = factory.Sequence(lambda number: 40_000_000 + number)
     login = factory.Sequence("organisation-{}".format)
+
+
+class RepositoryHookFactory(DjangoModelFactory[RepositoryHook]):
+    class Meta:
+        model = RepositoryHook
+
+    repository = factory.SubFactory(RepositoryFactory)
+    secrets = factory.LazyFunction(lambda: {"current": "the-secret"})
+
+
+class DeliveryFactory(DjangoModelFactory[WebhookDelivery]):
+    """A ping of a repository's webhook that was read."""
+
+    class Meta:
+        model = WebhookDelivery
+
+    hook = factory.SubFactory(RepositoryHookFactory)
+    account = factory.SelfAttribute("hook.repository.account")
+    delivery_id = factory.Sequence("delivery-{}".format)
+    event = "ping"
+    body = "{}"
+    verdict = "done"
+    due_at = None
+
+
+class PullRequestFactory(DjangoModelFactory[PullRequest]):
+    """An open one, from a branch of the repository itself."""
+
+    class Meta:
+        model = PullRequest
+
+    repository = factory.SubFactory(RepositoryFactory)
+    number = factory.Sequence(lambda number: number + 2)
+    title = "Add a model"
+    author = "ana"
+    head_ref = "feature"
+    head_sha = "a" * 40
+    base_ref = "main"
+    default_branch = "main"
+    changed_at = factory.LazyFunction(now)
 
 
 class ConnectionFactory(DjangoModelFactory[Connection]):
@@ -164,6 +209,21 @@ class JobFactory(DjangoModelFactory[Job]):
     execute_steps = factory.LazyFunction(lambda: ["dbt build"])
 
 
+class CheckFactory(DjangoModelFactory[Check]):
+    """What was decided of the head of a pull request of the job's repository."""
+
+    class Meta:
+        model = Check
+
+    job = factory.SubFactory(JobFactory, ci=True)
+    pull_request = factory.SubFactory(
+        PullRequestFactory, repository=factory.SelfAttribute("..job.project.repository")
+    )
+    head_sha = factory.SelfAttribute("pull_request.head_sha")
+    decision = "passed_over"
+    why = "It is a draft; the job does not build drafts."
+
+
 class CompletionTriggerFactory(DjangoModelFactory[CompletionTrigger]):
     class Meta:
         model = CompletionTrigger
@@ -235,6 +295,34 @@ class RunStepFactory(DjangoModelFactory[RunStep]):
     name = factory.LazyAttribute(lambda step: f"Invoke dbt with `{step.command}`")
 
 
+class NodeResultFactory(DjangoModelFactory[NodeResult]):
+    """A model that a step built in ``took`` seconds, on the step's one thread."""
+
+    class Meta:
+        model = NodeResult
+
+    class Params:
+        after = 0  # seconds since its step began
+        took = 2  # seconds
+
+    step = factory.SubFactory(RunStepFactory, builds=True)
+    run = factory.SelfAttribute("step.run")
+    name = factory.Sequence(lambda number: f"model_{number}")
+    unique_id = factory.LazyAttribute(lambda node: f"{node.resource_type}.shop.{node.name}")
+    resource_type = "model"
+    materialized = "table"
+    status = "success"
+    thread = "Thread-1"
+    started_at = factory.LazyAttribute(
+        lambda node: (node.step.started_at or now()) + timedelta(seconds=node.after)
+    )
+    finished_at = factory.LazyAttribute(
+        lambda node: (
+            None if node.status == "running" else node.started_at + timedelta(seconds=node.took)
+        )
+    )
+
+
 class ArtifactFactory(DjangoModelFactory[Artifact]):
     """A file of a step, in storage, too: ``ArtifactFactory(step=…, path=…, content=b"{}")``."""
 
@@ -279,6 +367,17 @@ class DispatchFactory(DjangoModelFactory[Dispatch]):
     event_id = factory.Sequence("wev_{}".format)
     key = factory.Sequence("event {}".format)
     body = '{"data": {}}'
+
+
+class NotificationFactory(DjangoModelFactory[Notification]):
+    """An outside address that is told of nothing yet."""
+
+    class Meta:
+        model = Notification
+
+    account = factory.SubFactory(AccountFactory)
+    type = NotificationType.EXTERNAL
+    external_email = "team@example.org"
 
 
 def token_of(account: Account, permission_set: str = PermissionSet.OWNER, **fields: Any) -> str:

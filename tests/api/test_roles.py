@@ -13,6 +13,7 @@ from tests.factories import token_of
 A2, A3 = "api/v2/accounts/<id:account_id>", "api/v3/accounts/<id:account_id>"
 P3 = f"{A3}/projects/<id:project_id>"
 PK, TEXT = "<id:pk>", "<text:pk>"
+HOOK = f"{P3}/repositories/<id:repository_id>/webhook"
 
 # What anything but reading needs at each address; None is an address that can only be read.
 WRITES: dict[str, Action | None] = {

@@ -8,6 +8,7 @@ import pytest
 
 from accounts.models import Account, Token
 from accounts.roles import PermissionSet
+from jobsvc.notifications.models import Mute
 from tests.api.addresses import Address, addresses
 from tests.conftest import JSONClient, client_with
 from tests.factories import (
@@ -15,11 +16,14 @@ from tests.factories import (
     ArtifactFactory,
     ConnectionFactory,
     CredentialsFactory,
+    DeliveryFactory,
     DispatchFactory,
     EnvironmentVariableFactory,
     ExtendedAttributesFactory,
     JobFactory,
     MembershipFactory,
+    NotificationFactory,
+    PullRequestFactory,
     RepositoryFactory,
     RunFactory,
     RunStepFactory,
@@ -34,8 +38,8 @@ WITH_ID = [address for address in ALL if {"pk", "project_id"} & set(address.name
 
 def furnished(account: Account) -> dict[str, Any]:
     """One of everything in ``account``; its id by the word that stands before it in addresses."""
-    repository = RepositoryFactory(account=account)
     job = JobFactory(environment__project__account=account)
+    repository = RepositoryFactory(account=account, project=job.project)
     run = RunFactory(job=job, succeeded=True)
     step = RunStepFactory(run=run)
     ArtifactFactory(step=step)
@@ -54,9 +58,13 @@ def furnished(account: Account) -> dict[str, Any]:
         "environment-variables": EnvironmentVariableFactory(project=project).pk,
         "jobs": job.pk,
         "runs": run.pk,
+        "deliveries": DeliveryFactory(hook__repository=repository).pk,
+        "pull-requests": PullRequestFactory(repository=project.repository).number,
         "steps": step.pk,
         "users": MembershipFactory(account=account).user.pk,
         "service-tokens": service_token.pk,
+        "notifications": NotificationFactory(account=account).pk,
+        "mutes": Mute.objects.create(account=account, address="a@example.org").pk,
         "subscription": webhook.pk,
         "delivery": DispatchFactory(subscription=webhook).pk,
     }
@@ -66,7 +74,9 @@ def call(client: JSONClient, address: Address, method: str, ids: dict[str, Any],
     values = {
         "account_id": own,
         "project_id": ids["projects"],
+        "repository_id": ids["repositories"],
         "pk": ids.get(address.kind, 0),
+        "number": ids["pull-requests"],
         "path": "manifest.json",
     }
     response = getattr(client, method)(address.filled(values))

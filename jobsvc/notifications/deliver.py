@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from accounts.models import User
 from jobsvc import bell
-from jobsvc.notifications import emails
+from jobsvc.notifications import channels, emails
 from jobsvc.notifications.digest import gather
 from jobsvc.notifications.errors import NotTaken, Refused
 from jobsvc.notifications.models import Delivery, DeliveryStatus, NotificationType
@@ -39,7 +39,11 @@ MOST_PRUNED = 500  # messages of one sweep
 
 Sender = Callable[[Sequence[Delivery]], None]
 # Each takes one message, or those of a digest; raises NotTaken or Refused.
-SENDERS: Mapping[str, Sender] = {"email": emails.send}
+SENDERS: Mapping[str, Sender] = {
+    "email": emails.send,
+    "slack": channels.send,
+    "teams": channels.send,
+}
 
 
 def send_delivery(delivery_id: int) -> bool:
@@ -54,6 +58,8 @@ def send_delivery(delivery_id: int) -> bool:
         _close(delivery, DeliveryStatus.MUTED, reason)
         return False
     try:
+        if delivery.channel not in SENDERS:
+            raise Refused(f"There is no way to {delivery.channel} here. Use a mail or a webhook.")
         SENDERS[delivery.channel](gather(delivery))
     except Refused as refused:
         _close(delivery, DeliveryStatus.FAILED, str(refused))

@@ -63,6 +63,8 @@ FOR_OWNERS = {
 CHANNELS = {
     NotificationType.INTERNAL: "email",
     NotificationType.EXTERNAL: "email",
+    NotificationType.SLACK: "slack",
+    NotificationType.TEAMS: "slack",
     NotificationType.SLACK_WEBHOOK: "slack",
     NotificationType.TEAMS_WEBHOOK: "teams",
 }
@@ -119,13 +121,11 @@ def recipients_of_job(job: Job, event: Event) -> list[Recipient]:
 
 
 def to(notification: Notification, event: Event, why: str) -> Recipient | None:
-    """``notification`` as a recipient; None for who may not be told, or cannot.
+    """``notification`` as a recipient; None for who may not be told.
 
     A member is told for as long as they are one, may sign in, and may read the account.
     """
     kind = NotificationType(notification.type)
-    if kind not in CHANNELS:
-        return None
     address = notification.slack_channel_name or str(notification)
     if kind == NotificationType.INTERNAL:
         if notification.user is None or not may_read(notification.user, notification.account_id):

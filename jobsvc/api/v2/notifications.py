@@ -300,13 +300,13 @@ class TestNotification(_Notifications):
                 "Nobody would get it: the person may not read this account any more. "
                 "Name another user_id."
             )
-        return Answer(DeliveryShape(delivery).data)
+        return Answer(MessageShape(delivery).data)
 
 
 # --- What was told -----------------------------------------------------------------------
 
 
-class DeliveryShape(Shape[Delivery]):
+class MessageShape(Shape[Delivery]):
     """A message that was sent, or is to be, or was given up: then ``error`` says why."""
 
     account_id = IdField(read_only=True)
@@ -342,7 +342,7 @@ class Deliveries(Lists[Delivery], Resource[Delivery]):
     """The log of messages, newest first."""
 
     name = "delivery"
-    shape = DeliveryShape
+    shape = MessageShape
     order = "-id"
     filters: ClassVar = {
         "notification_id": number("notification"),

@@ -36,6 +36,7 @@ from jobsvc.api.v2.repositories import RepositoryShape
 from jobsvc.api.v2.run_extensions import extensions_of
 from jobsvc.jobs.models import Job, JobType
 from jobsvc.jobs.schedule import in_words as cron_in_words
+from jobsvc.notifications.models import Delivery
 from jobsvc.runs.logs import console_log, debug_log
 from jobsvc.runs.models import Run, RunStep, RunTrigger
 from jobsvc.runs.retry import refusal_of, with_retry_facts
@@ -82,7 +83,9 @@ def _runs() -> QuerySet[Run]:
     same_job = Q(job=OuterRef("job"), takes_slot=True) & Q(takes_slot=OuterRef("takes_slot"))
     holder = Run.objects.active().filter(Q(concurrency_key=OuterRef("concurrency_key")) | same_job)
     runs = with_retry_facts(Run.objects.select_related("trigger__user", "trigger__api_token"))
+    sent = Delivery.objects.filter(run=OuterRef("pk"), sent_at__isnull=False)
     return runs.annotate(
+        notifications_sent=Exists(sent),
         blocking_run_id=Subquery(holder.values("pk")[:1]),
         pull_request=Coalesce(
             "trigger__github_pull_request_id",
@@ -300,7 +303,7 @@ class RunShape(Shape[Run]):
     finished_at_humanized = serializers.SerializerMethodField()
     blocked_by = serializers.SerializerMethodField()
     artifact_s3_path = Nothing()
-    notifications_sent = Nothing(False)
+    notifications_sent = serializers.BooleanField(read_only=True)
     owner_thread_id = Nothing()
     executed_by_thread_id = Nothing()
     deferring_run_id = IdField(read_only=True, allow_null=True)

@@ -8,6 +8,7 @@ from jobsvc.api.v2 import (
     environments,
     job_schedules,
     jobs,
+    notifications,
     projects,
     reports,
     repositories,
@@ -28,4 +29,5 @@ urlpatterns = [
     *runs.urlpatterns,
     *retries.urlpatterns,
     *reports.urlpatterns,
+    *notifications.urlpatterns,
 ]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 
 from accounts.admin import ReadOnly, never
-from jobsvc.notifications.models import Delivery, Mute, Notification, NotificationRule
+from jobsvc.notifications.models import (
+    Delivery,
+    Dispatch,
+    Mute,
+    Notification,
+    NotificationRule,
+    WebhookSubscription,
+)
 
 
 class RuleInline(admin.TabularInline[NotificationRule, Notification]):
@@ -38,3 +45,20 @@ class MuteAdmin(ReadOnly):
     list_display = ("address", "account", "job", "created_at")
     list_select_related = ("account", "job")
     search_fields = ("address",)
+
+
+@admin.register(WebhookSubscription)
+class WebhookSubscriptionAdmin(ReadOnly):
+    list_display = ("id", "name", "account", "active", "http_status_code", "failures", "state")
+    list_filter = ("active", "state")
+    list_select_related = ("account",)
+    search_fields = ("=id", "name")
+    exclude = ("secrets",)
+
+
+@admin.register(Dispatch)
+class DispatchAdmin(ReadOnly):
+    list_display = ("id", "subscription", "event_type", "run_id", "status", "attempts", "due_at")
+    list_filter = ("status", "event_type")
+    list_select_related = ("subscription",)
+    search_fields = ("=event_id", "=run__id", "=subscription__id")

@@ -508,6 +508,13 @@ class NodeResult(models.Model):
     def __str__(self) -> str:
         return f"{self.unique_id}: {self.status}"
 
+    @property
+    def took(self) -> timedelta | None:
+        """From its beginning to its end; None until it has ended."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return self.finished_at - self.started_at
+
 
 class RunTransition(models.Model):
     """One move of a run: also the outbox from which reactions to it are fed."""

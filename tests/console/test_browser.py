@@ -23,6 +23,7 @@ from tests.factories import (
     CompletionTriggerFactory,
     JobFactory,
     MembershipFactory,
+    NodeResultFactory,
     RunFactory,
     RunStepFactory,
 )
@@ -124,6 +125,12 @@ def life(person: User) -> dict[str, Run]:
                 went = Run.objects.get(pk=runs[state].pk).status
             step = RunStepFactory(run=runs[state], index=index, status=went, started_at=now())
             says(step, f"{HOSTILE}\n\x1b[32mOK\x1b[0m {'=' * 200}\n" * 40)
+    for state in ("success", "running"):
+        step = runs[state].steps.get(index=5)
+        for place, status in enumerate(("success", "error", "warn", "skipped", state)):
+            NodeResultFactory(
+                step=step, name=f"{HOSTILE[:30]}{place}", status=status, thread=f"Thread-{place}"
+            )
     ArtifactFactory(step=runs["success"].steps.get(index=5), path="manifest.json")
     ArtifactFactory(step=runs["success"].steps.get(index=5), path=f"compiled/{'deep/' * 30}a.sql")
     return runs
@@ -145,6 +152,8 @@ def every_page(life: dict[str, Run]) -> list[str]:
         reverse("console:job", args=[one.account_id, one.project_id, one.job_id]),
         *(url(run) for run in life.values()),
         url(one, "artifacts"),
+        url(one, "run_timing"),
+        url(life["running"], "run_timing"),
         f"{url(one, 'artifacts')}?step=5",
         url(life["running"], "run_cancel"),
         reverse("account_change_password"),

@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 import pytest
 from django.utils.timezone import now
 
+from jobsvc.console.pictures.gantt import gantt
 from jobsvc.console.pictures.strip import run_strip
 from jobsvc.console.pictures.svg import element
 from jobsvc.console.recent import last_runs
 from jobsvc.runs.models import Run
-from tests.factories import JobFactory, RunFactory
+from tests.factories import JobFactory, NodeResultFactory, RunFactory, RunStepFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -76,3 +77,77 @@ def test_the_last_runs_of_any_number_of_jobs_are_one_query(
 
     with django_assert_num_queries(1):
         last_runs(jobs, 24)
+
+
+def bars(picture: str | None) -> dict[str, ElementTree.Element]:
+    """The bars of a Gantt picture by the names of their nodes."""
+    links = ElementTree.fromstring(picture or "<svg/>").iter("a")
+    return {link.attrib["aria-label"].partition(":")[0]: link for link in links}
+
+
+def box(link: ElementTree.Element) -> tuple[float, float, float]:
+    """Where a bar begins, how wide it is, and in which height it lies."""
+    [found] = link.iter("rect")
+    return tuple(float(found.attrib[name]) for name in ("x", "width", "y"))  # type: ignore[return-value]  # of three names
+
+
+def test_a_bar_begins_when_its_node_did_and_is_as_long_as_it_took() -> None:
+    step = RunStepFactory(started_at=now())
+    first = NodeResultFactory(step=step, name="orders", after=0, took=3)
+    second = NodeResultFactory(step=step, name="items", after=3, took=1)
+
+    shown = bars(gantt([first, second], moment=now()))
+
+    begins, width, lane = box(shown["orders"])
+    assert box(shown["items"]) == pytest.approx((begins + width, width / 3, lane), abs=0.1)
+
+
+def test_each_thread_has_a_lane() -> None:
+    step = RunStepFactory(started_at=now())
+    nodes = [
+        NodeResultFactory(step=step, name=f"on_{number}", thread=f"Thread-{number}")
+        for number in (10, 2, 1)
+    ]
+
+    shown = bars(gantt(nodes, moment=now()))
+
+    heights = [box(shown[f"on_{number}"])[2] for number in (1, 2, 10)]
+    assert heights == sorted(set(heights))
+
+
+def test_a_node_that_still_runs_goes_on_to_this_moment() -> None:
+    step = RunStepFactory(started_at=now() - timedelta(seconds=10))
+    done = NodeResultFactory(step=step, name="done", took=5)
+    running = NodeResultFactory(step=step, name="running", status="running")
+
+    shown = bars(gantt([done, running], moment=step.started_at + timedelta(seconds=10)))
+
+    assert box(shown["running"])[1] == pytest.approx(2 * box(shown["done"])[1], abs=0.1)
+    assert "live" in shown["running"].attrib["class"]
+
+
+def test_the_picture_says_in_words_what_is_to_be_seen() -> None:
+    step = RunStepFactory(started_at=now())
+    nodes = [
+        NodeResultFactory(step=step, name="orders", took=90, thread="Thread-1"),
+        NodeResultFactory(step=step, name="items", took=1, thread="Thread-2"),
+    ]
+
+    picture = ElementTree.fromstring(gantt(nodes, moment=now()) or "")
+
+    assert picture.attrib["aria-label"] == (
+        "2 nodes on 2 threads in 1 m 30 s; the longest is orders, 1 m 30 s"
+    )
+
+
+def test_nodes_with_hostile_names_are_shown_as_text() -> None:
+    node = NodeResultFactory(step=RunStepFactory(started_at=now()), name="<script>\u202eא")
+
+    picture = gantt([node], moment=now()) or ""
+
+    assert "<script>" not in picture
+    assert "&lt;script&gt;" in picture
+
+
+def test_before_the_first_node_there_is_no_picture() -> None:
+    assert gantt([], moment=now()) is None

@@ -19,6 +19,7 @@ from jobsvc.console.places import GROUPS
 from jobsvc.jobs.extensions import Mode
 from jobsvc.jobs.models import CompletionTrigger, Job
 from jobsvc.jobs.schedule import in_words
+from jobsvc.runs.looks import look, node_look
 from jobsvc.runs.models import Run, RunStep
 from jobsvc.statuses import RunStatus, State
 
@@ -27,38 +28,8 @@ register = template.Library()
 LAST_PROJECT = "project_id"  # of the session: whose pages the side bar leads to
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a status is shown: never by its colour alone."""
-
-    glyph: str
-    word: str
-    tone: str  # a class of console.css
-
-
-LOOKS = {
-    RunStatus.QUEUED: Look("◷", "Queued", "mut"),
-    RunStatus.STARTING: Look("◔", "Starting", "run"),
-    RunStatus.RUNNING: Look("◐", "Running", "run"),
-    RunStatus.SUCCESS: Look("✓", "Success", "ok"),
-    RunStatus.ERROR: Look("✕", "Error", "err"),
-    RunStatus.CANCELLED: Look("⊘", "Cancelled", "mut"),
-}
-WARNED = Look("!", "Success with warnings", "warn")
-SKIPPED = Look("—", "Skipped", "mut")
-WAITING = Look("○", "Waiting", "mut")  # a step before its turn; only a run is in a queue
-
-
-@register.filter
-def look(thing: Run | RunStep) -> Look:
-    """The look of a run or of a step."""
-    if isinstance(thing, RunStep) and thing.skipped:
-        return SKIPPED
-    if isinstance(thing, RunStep) and thing.status == RunStatus.QUEUED:
-        return WAITING
-    if isinstance(thing, Run) and thing.status == RunStatus.SUCCESS and thing.has_warnings:
-        return WARNED
-    return LOOKS[RunStatus(thing.status)]
+register.filter("look", look)
+register.filter("node_look", node_look)
 
 
 @register.filter

@@ -60,7 +60,8 @@ def _number(request: HttpRequest, name: str) -> int | None:
     return number if number < LARGEST_NUMBER else None
 
 
-def _run(membership: Membership, project_id: int, run_id: int) -> Run:
+def run_of(membership: Membership, project_id: int, run_id: int) -> Run:
+    """The run of the address, with what its header shows; 404 without one."""
     return get_object_or_404(
         Run.objects.of_account(membership.account_id).select_related(
             "job", "project", "environment", "trigger", "account"
@@ -118,7 +119,7 @@ def run_detail(
 
     ``?step=`` chooses whose log is shown; without it the page follows the run.
     """
-    run = _run(membership, project_id, run_id)
+    run = run_of(membership, project_id, run_id)
     steps = list(run.steps.all())
     chosen = _number(request, "step")
     step = next((s for s in steps if s.index == chosen), None) or _speaking(run, steps)
@@ -126,6 +127,7 @@ def run_detail(
     files = [path for path in of_run(run) if "/" not in path]
     context: dict[str, Any] = {
         "run": run,
+        "tab": "summary",
         "steps": steps,
         "step": step,
         "follow": follow,
@@ -182,7 +184,7 @@ def log_tail(
 
     With ``?follow=1`` the piece is the next step's whole panel once that step has begun.
     """
-    run = _run(membership, project_id, run_id)
+    run = run_of(membership, project_id, run_id)
     steps = list(run.steps.all())
     step = next((s for s in steps if s.index == _number(request, "step")), None)
     follow = request.GET.get("follow") == "1"
@@ -215,7 +217,7 @@ def run_cancel(
     request: HttpRequest, membership: Membership, project_id: int, run_id: int
 ) -> HttpResponse:
     """Ask whether to cancel a run; do it by POST."""
-    run = _run(membership, project_id, run_id)
+    run = run_of(membership, project_id, run_id)
     if request.method != "POST":
         return page(request, membership, "console/run_cancel.html", {"run": run})
     before = run.is_finished
@@ -243,7 +245,7 @@ def artifact_list(
     request: HttpRequest, membership: Membership, project_id: int, run_id: int
 ) -> HttpResponse:
     """The files that a run left, or one of its steps (``?step=``), to download."""
-    run = _run(membership, project_id, run_id)
+    run = run_of(membership, project_id, run_id)
     index = _number(request, "step")
     paths = of_run(run, index)
     paths.sort(key=_top_first)
@@ -252,6 +254,7 @@ def artifact_list(
     shown = left[:FILES_SHOWN]
     context = {
         "run": run,
+        "tab": "artifacts",
         "index": index,
         "steps": run.steps.filter(artifacts__isnull=False).distinct(),
         "paths": shown,
@@ -271,7 +274,7 @@ def artifact(
     artifact_path: str,
 ) -> HttpResponseBase:
     """One file, as a download only: a run may have written HTML that means harm."""
-    run = _run(membership, project_id, run_id)
+    run = run_of(membership, project_id, run_id)
     file = open_artifact(run, artifact_path, _number(request, "step"))
     if file is None:
         raise Http404

@@ -1,0 +1,92 @@
+"""When each node of a run was at work: a picture a step, and the same numbers as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
+from django.views.decorators.http import require_safe
+
+from accounts.models import Membership
+from jobsvc.console.access import is_fragment, member_of_account, page
+from jobsvc.console.pictures.gantt import gantt
+from jobsvc.console.views.runs import run_of
+from jobsvc.runs.models import NodeResult, RunStep
+
+ROWS = 200  # of the table beside a picture; the results page has them all
+
+
+@dataclass(frozen=True)
+class StepTiming:
+    """One step's nodes.
+
+    Attributes:
+        tiles: (what, how much) for people at a glance.
+        slowest: longest first.
+    """
+
+    step: RunStep
+    picture: SafeString
+    tiles: Sequence[tuple[str, str]]
+    slowest: Sequence[NodeResult]
+    number: int
+
+
+@require_safe
+@member_of_account()
+def run_timing(
+    request: HttpRequest, membership: Membership, project_id: int, run_id: int
+) -> HttpResponse:
+    """The picture of each step that ran nodes; it moves while the run does."""
+    run = run_of(membership, project_id, run_id)
+    nodes = (
+        NodeResult.objects.filter(run=run)
+        .select_related("step")
+        .defer("message")
+        .order_by("step__index", "started_at", "pk")
+    )
+    moment = now()
+    steps = []
+    for step, of_step in groupby(nodes, key=lambda node: node.step):
+        begun = list(of_step)
+        picture = gantt(begun, moment=moment)
+        if picture is not None:
+            steps.append(_timing(step, begun, picture))
+    context = {"run": run, "tab": "timing", "steps": steps, "live": not run.is_finished}
+    template = "console/_timing.html" if is_fragment(request) else "console/timing.html"
+    return page(request, membership, template, context)
+
+
+def _timing(step: RunStep, nodes: Sequence[NodeResult], picture: SafeString) -> StepTiming:
+    ended = [node for node in nodes if node.started_at and node.finished_at]
+    lengths = {node.pk: node.took for node in ended}
+    slowest = sorted(ended, key=lambda node: lengths[node.pk] or timedelta(), reverse=True)
+    at_work = sum((length for length in lengths.values() if length), timedelta())
+    starts = [node.started_at for node in ended if node.started_at]
+    ends = [node.finished_at for node in ended if node.finished_at]
+    whole = max(ends) - min(starts) if ended else timedelta()
+    tiles = [("nodes", str(len(nodes)))]
+    if whole:
+        threads = len({node.thread for node in ended})
+        busy = f"{at_work / whole:.1f} of {threads}"
+        tiles.append(("threads busy on average", busy))
+        tiles.append(("at work at once, at most", str(_peak(ended))))
+    return StepTiming(step, picture, tiles, slowest[:ROWS], len(slowest))
+
+
+def _peak(nodes: Sequence[NodeResult]) -> int:
+    """How many nodes were at work at once, at most."""
+    moves = sorted(
+        [(node.started_at, 1) for node in nodes if node.started_at]
+        + [(node.finished_at, -1) for node in nodes if node.finished_at]
+    )
+    now_at_work = most = 0
+    for _moment, move in moves:
+        now_at_work += move
+        most = max(most, now_at_work)
+    return most

@@ -1,0 +1,62 @@
+"""How each status is shown, the same everywhere: a glyph, a word and a colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobsvc.runs.models import NodeResult, Run, RunStep
+from jobsvc.statuses import RunStatus
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a status is shown: never by its colour alone."""
+
+    glyph: str
+    word: str
+    tone: str  # a class of console.css
+
+
+LOOKS = {
+    RunStatus.QUEUED: Look("◷", "Queued", "mut"),
+    RunStatus.STARTING: Look("◔", "Starting", "run"),
+    RunStatus.RUNNING: Look("◐", "Running", "run"),
+    RunStatus.SUCCESS: Look("✓", "Success", "ok"),
+    RunStatus.ERROR: Look("✕", "Error", "err"),
+    RunStatus.CANCELLED: Look("⊘", "Cancelled", "mut"),
+}
+WARNED = Look("!", "Success with warnings", "warn")
+SKIPPED = Look("—", "Skipped", "mut")
+WAITING = Look("○", "Waiting", "mut")  # a step before its turn; only a run is in a queue
+
+# By dbt's own words for what became of a node.
+NODE_LOOKS = {
+    "running": Look("◐", "Running", "run"),
+    "success": Look("✓", "Success", "ok"),
+    "pass": Look("✓", "Pass", "ok"),
+    "warn": Look("!", "Warn", "warn"),
+    "error": Look("✕", "Error", "err"),
+    "runtime error": Look("✕", "Error", "err"),
+    "fail": Look("✕", "Fail", "err"),
+    "partial success": Look("✕", "Partial success", "err"),
+    "skipped": SKIPPED,
+    "no-op": Look("·", "No-op", "mut"),
+    "reused": Look("↺", "Reused", "mut"),
+    "cancelled": Look("⊘", "Cancelled", "mut"),
+}
+
+
+def look(thing: Run | RunStep) -> Look:
+    """The look of a run or of a step."""
+    if isinstance(thing, RunStep) and thing.skipped:
+        return SKIPPED
+    if isinstance(thing, RunStep) and thing.status == RunStatus.QUEUED:
+        return WAITING
+    if isinstance(thing, Run) and thing.status == RunStatus.SUCCESS and thing.has_warnings:
+        return WARNED
+    return LOOKS[RunStatus(thing.status)]
+
+
+def node_look(node: NodeResult) -> Look:
+    """The look of what a step made of a node; a word that is new to us is shown as it is."""
+    return NODE_LOOKS.get(node.status) or Look("?", node.status.capitalize(), "mut")

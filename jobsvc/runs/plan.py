@@ -262,7 +262,7 @@ def _profile(
     """The profile of ``environment`` on ``connection``.
 
     Args:
-        schema: wins over the environment's own; may be empty.
+        schema: wins over the environment's own, wherever that is said; may be empty.
 
     Raises:
         NoCredentials, WarehouseRefused
@@ -284,6 +284,8 @@ def _profile(
         raise WarehouseRefused(
             connection=connection.name, reason=str(refused).rstrip(".")
         ) from refused
+    if schema:
+        output[adapters.ADAPTERS[connection.adapter].schema_key] = schema
     return ProfilePlan(
         connection_name=connection.name,
         target_name=target_name,

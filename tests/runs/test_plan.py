@@ -14,7 +14,7 @@ from environments.variables import set_value
 from jobsvc.engine.errors import RunFailure
 from jobsvc.engine.plan import RunPlan, ToolchainPlan
 from jobsvc.runs import plan as planning
-from jobsvc.runs.models import Run
+from jobsvc.runs.models import PULL_REQUEST_FIELDS, Run
 from jobsvc.runs.plan import automatic_variables, connection_of, plan_run
 from jobsvc.runs.steps import steps_of
 from jobsvc.runs.trigger import Trigger, trigger_run
@@ -261,6 +261,47 @@ def test_two_accounts_have_two_folders() -> None:
 
 def test_duckdb_may_stay_in_memory() -> None:
     assert duckdb_plan(":memory:")[1].profile.output["path"] == ":memory:"
+
+
+def test_a_pull_requests_schema_wins_over_extended_attributes(warehouse: Environment) -> None:
+    warehouse.extended_attributes = ExtendedAttributesFactory(
+        project=warehouse.project, extended_attributes={"schema": "analytics"}
+    )
+    job = JobFactory(environment=warehouse, ci=True)
+
+    run = trigger_run(job, replace(BY_API, github_pull_request_id=2))
+    run.environment = warehouse
+
+    assert planned(run).profile.output["schema"] == f"dbt_cloud_pr_{job.pk}_2"
+
+
+@pytest.mark.parametrize("field", PULL_REQUEST_FIELDS)
+def test_a_pull_requests_run_has_a_schema_to_itself(warehouse: Environment, field: str) -> None:
+    job = JobFactory(environment=warehouse, ci=True)
+
+    plan = planned(trigger_run(job, replace(BY_API, **{field: 2})))
+
+    assert (plan.schema_prefix, plan.guard) == (f"dbt_cloud_pr_{job.pk}_2", True)
+
+
+def test_the_schema_of_a_pull_request_is_known_though_nothing_guards_it(
+    warehouse: Environment,
+) -> None:
+    job = JobFactory(environment=warehouse, ci=True, extensions={"ci": {"schema_guard": "off"}})
+
+    plan = planned(trigger_run(job, replace(BY_API, github_pull_request_id=2)))
+
+    assert (plan.schema_prefix, plan.guard) == (f"dbt_cloud_pr_{job.pk}_2", False)
+
+
+@pytest.mark.parametrize(("job_type", "number"), [("ci", None), ("other", 2), ("merge", 2)])
+def test_any_other_run_has_no_schema_to_itself(
+    warehouse: Environment, job_type: str, number: int | None
+) -> None:
+    job = JobFactory(environment=warehouse, job_type=job_type)
+    trigger = replace(BY_API, schema_override="trial", github_pull_request_id=number)
+
+    assert planned(trigger_run(job, trigger)).schema_prefix == ""
 
 
 def test_extended_attributes_name_a_file_in_the_accounts_folder_too(settings: Any) -> None:

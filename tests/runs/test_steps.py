@@ -77,6 +77,22 @@ def test_the_same_commands_as_steps_of_the_job_do_end_it() -> None:
     assert all(step.on_failure is OnFailure.STOP for step in steps_of(run, "Postgres"))
 
 
+@pytest.mark.parametrize(("stops", "policy"), [(True, OnFailure.STOP), (False, OnFailure.WARN)])
+def test_linting_comes_before_the_jobs_commands_and_may_stop_the_run(
+    stops: bool, policy: OnFailure
+) -> None:
+    run = run_of(ci=True, run_lint=True, errors_on_lint_failure=stops, run_generate_sources=True)
+
+    freshness, lint, build = steps_of(run, "Postgres")[3:6]
+    assert (freshness.kind, build.kind) == (StepKind.FRESHNESS, StepKind.COMMAND)
+    assert (lint.name, lint.kind) == ("Lint the changed files with SQLFluff", StepKind.LINT)
+    assert (lint.command, lint.on_failure) == ("", policy)
+
+
+def test_only_ci_is_linted() -> None:
+    assert not any("Lint" in name for name in names_of(run_of(run_lint=True)))
+
+
 def test_every_step_is_written_down_before_the_first_begins() -> None:
     run = run_of(execute_steps=["dbt build", "dbt docs generate"])
     write_steps(run, steps_of(run, "Postgres"))

@@ -25,7 +25,9 @@ from django.db import connection  # noqa: E402 - as above
 from django.utils.timezone import now  # noqa: E402 - as above
 
 from accounts.models import Account  # noqa: E402 - as above
-from environments.models import Environment, Project  # noqa: E402 - as above
+from ci import report  # noqa: E402 - as above
+from ci.models import Report  # noqa: E402 - as above
+from environments.models import Environment, Project, Repository  # noqa: E402 - as above
 from jobsvc import bell  # noqa: E402 - as above
 from jobsvc.jobs.chain import Circle, Completion  # noqa: E402 - as above
 from jobsvc.jobs.define import define_job  # noqa: E402 - as above
@@ -199,6 +201,46 @@ def post_due(dispatch_id: int, moment: float) -> int:
     settings.OUTBOUND_NETWORKS = ["127.0.0.0/8"]
     wait_for_start(moment)
     return post_what_is_due(dispatch_id)
+
+
+def make_reports(url: str, token: str, sha: str) -> dict[str, int]:
+    """What the GitHub at ``url`` is to be told of a run of its pull request 7, by kind."""
+    _speak_with(url)
+    account = Account.objects.create(name="reports")
+    repository = Repository.objects.create(
+        account=account, remote_url=f"{url}/acme/shop.git", secrets={"password": token}
+    )
+    project = Project.objects.create(account=account, name="Shop", repository=repository)
+    environment = Environment.objects.create(project=project, name="prod")
+    job = Job.objects.create(
+        account=account,
+        project=project,
+        environment=environment,
+        name="CI",
+        job_type=JobType.CI,
+        execute_steps=["dbt build"],
+    )
+    run = trigger_run(job, replace(NOW, github_pull_request_id=7, git_sha=sha))
+    for status in (RunStatus.STARTING, RunStatus.RUNNING, RunStatus.SUCCESS):
+        run.move_to(status)
+    report.touch_run(run)
+    return dict(Report.objects.filter(repository=repository).values_list("kind", "pk"))
+
+
+def post_report(url: str, report_id: int, moment: float) -> None:
+    _speak_with(url)
+    wait_for_start(moment)
+    report.post(report_id)
+
+
+def post_report_again(report_id: int) -> None:
+    """Let a report that was posted be due, as if its worker had not lived to say that it was."""
+    Report.objects.filter(pk=report_id).update(due_at=now(), posted="", external_id=None)
+
+
+def _speak_with(url: str) -> None:
+    settings.GITHUB_URL, settings.GITHUB_API_URL = url, f"{url}/api/v3"
+    settings.OUTBOUND_NETWORKS = ["127.0.0.0/8"]
 
 
 def free_webhooks() -> int:
@@ -379,6 +421,9 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         make_dispatches,
         post_due,
         free_webhooks,
+        make_reports,
+        post_report,
+        post_report_again,
         dispatches,
         make_fan_in,
         follow,

@@ -1,0 +1,122 @@
+"""Why nodes were built: told from two manifests, as dbt's own selectors tell it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ci.modified import Manifest, Selection, read, reasons
+
+
+def node(text: str, *parents: str, **more: Any) -> dict[str, Any]:
+    return {
+        "resource_type": "model",
+        "checksum": {"name": "sha256", "checksum": text},
+        "depends_on": {"nodes": list(parents), "macros": more.pop("macros", [])},
+        **more,
+    }
+
+
+def manifest(macros: dict[str, Any] | None = None, **nodes: Any) -> Manifest:
+    return read(
+        {
+            "nodes": {name: {"name": name, **one} for name, one in nodes.items()},
+            "macros": macros or {},
+        }
+    )
+
+
+def built(mine: Manifest, other: Manifest, *names: str) -> Selection:
+    return reasons(names or list(mine.nodes), mine, other)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        (node("1"), node("2"), ["body"]),
+        (node("1"), node("1", unrendered_config={"tags": ["x"]}), ["configs"]),
+        (node("1"), node("1", contract={"enforced": True, "checksum": "a"}), ["contract"]),
+        (node("1"), node("2", unrendered_config={}), ["body", "configs"]),
+    ],
+)
+def test_a_node_says_in_what_it_differs(
+    before: dict[str, Any], after: dict[str, Any], why: list[str]
+) -> None:
+    assert built(manifest(orders=after), manifest(orders=before)).modified == {"orders": why}
+
+
+def test_a_node_that_was_not_there_is_new() -> None:
+    assert built(manifest(orders=node("1")), manifest()).modified == {"orders": ["new"]}
+
+
+def test_a_test_without_a_sum_is_told_by_its_code() -> None:
+    before = node("", checksum={"name": "none", "checksum": ""}, raw_code="{{ a() }}")
+    after = {**before, "raw_code": "{{ b() }}"}
+
+    assert built(manifest(one=after), manifest(one=before)).modified == {"one": ["body"]}
+
+
+def test_a_changed_macro_counts_through_those_that_call_it() -> None:
+    def macros(text: str) -> dict[str, Any]:
+        calls = {"macro_sql": "x", "depends_on": {"macros": ["macro.cents"]}}
+        return {"macro.cents": {"macro_sql": text}, "macro.money": calls}
+
+    mine = manifest(macros("2"), orders=node("1", macros=["macro.money"]), costs=node("1"))
+    other = manifest(macros("1"), orders=node("1", macros=["macro.money"]), costs=node("1"))
+
+    assert built(mine, other).modified == {"orders": ["macros"]}
+
+
+def test_what_is_below_names_the_nearest_modified_ones() -> None:
+    nodes = {"b": node("1", "a"), "c": node("1", "b"), "d": node("1")}
+    mine, other = manifest(a=node("2"), **nodes), manifest(a=node("1"), **nodes)
+
+    found = built(mine, other)
+
+    assert found.downstream == {"b": ["a"], "c": ["a"]}
+    assert found.others == ["d"]
+
+
+def test_a_node_below_hundreds_of_modified_ones_names_some() -> None:
+    parents = [f"p{number}" for number in range(300)]
+    last = {"last": node("1", *parents)}
+    mine = manifest(**{name: node("2") for name in parents}, **last)
+    other = manifest(**{name: node("1") for name in parents}, **last)
+
+    assert len(built(mine, other).downstream["last"]) == 5
+
+
+def test_what_is_read_and_was_not_built_is_deferred() -> None:
+    nodes = {
+        "raw": node("1"),
+        "seed": node("1", resource_type="seed"),
+        "between": node("1", "raw", config={"materialized": "ephemeral"}),
+        "orders": node("1", "between", "seed"),
+        "elsewhere": node("1"),
+    }
+
+    found = built(manifest(**nodes), manifest(**nodes), "orders")
+
+    assert found.deferred == ["raw", "seed"]
+
+
+def test_what_the_other_run_never_had_is_not_deferred() -> None:
+    mine = manifest(raw=node("1"), orders=node("1", "raw"))
+
+    assert built(mine, manifest(), "orders").deferred == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"nodes": [], "macros": 7},
+        {"nodes": {"a": None, "b": {"depends_on": [], "checksum": 7, "config": "x"}}},
+        {"nodes": {"a": {"depends_on": {"nodes": [7, {}]}, "contract": []}}},
+    ],
+)
+def test_a_manifest_of_another_shape_is_read_as_far_as_it_goes(content: dict[str, Any]) -> None:
+    mine = read(content)
+
+    assert built(mine, read({}), "a", "b").downstream == {}

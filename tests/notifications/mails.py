@@ -99,5 +99,6 @@ def sent_of(run: Run) -> list[Delivery]:
 
 
 def send_waiting(account: Account) -> None:
-    for delivery in Delivery.objects.filter(account=account, status=DeliveryStatus.WAITING):
+    waiting = Delivery.objects.filter(account=account, status=DeliveryStatus.WAITING)
+    for delivery in waiting.order_by("pk"):
         send_delivery(delivery.pk)

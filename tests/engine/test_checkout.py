@@ -247,6 +247,18 @@ def test_a_commit_wins_over_the_branch(repository, check_out) -> None:
     assert check_out.read("a") == "old"
 
 
+def test_a_commit_of_a_fork_that_only_its_pull_request_holds_is_checked_out(
+    repository, check_out
+) -> None:
+    repository.commit({"a": "ours"})
+    sha = repository.commit({"a": "theirs"}, branch="fork")
+    repository.in_bare("update-ref", "refs/pull/2/head", sha)
+    repository.in_bare("branch", "--quiet", "-D", "fork")
+
+    assert check_out(repository, ref="theirs/main", sha=sha).sha == sha
+    assert check_out.read("a") == "theirs"
+
+
 def test_only_the_one_commit_is_fetched(repository, check_out) -> None:
     for text in "abc":
         repository.commit({"a": text})

@@ -19,9 +19,11 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any, TypeVar
 
-# Of the toolchain, which the checks of this repository do not see.
-from dbt.adapters.factory import FACTORY, cleanup_connections  # type: ignore[import-not-found]
-from dbt.cli.main import dbtRunner  # type: ignore[import-not-found]
+from dbt.adapters.factory import (  # type: ignore[import-not-found]  # only a toolchain has it
+    FACTORY,
+    cleanup_connections,
+)
+from dbt.cli.main import dbtRunner  # type: ignore[import-not-found]  # only a toolchain has it
 
 T = TypeVar("T")
 

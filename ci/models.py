@@ -285,7 +285,8 @@ class Report(models.Model):
         indexes = [
             models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="report_to_be_posted"
-            )
+            ),
+            models.Index(fields=["updated_at"], name="report_by_age"),
         ]
 
     def __str__(self) -> str:

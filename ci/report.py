@@ -16,9 +16,10 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Case, DateTimeField, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Now
@@ -221,6 +222,14 @@ def sweep() -> None:
     due = Report.objects.filter(due_at__lte=Now()).order_by("due_at")
     for report_id in list(due.values_list("pk", flat=True)[:MOST_AT_ONCE]):
         bell.publish(POST, report_id)
+
+
+def prune(moment: datetime) -> int:
+    """Forget reports that nothing was new about for as long as runs are kept; how many."""
+    if settings.KEEP_RUNS_DAYS <= 0:
+        return 0
+    end = moment - timedelta(days=settings.KEEP_RUNS_DAYS)
+    return Report.objects.filter(updated_at__lt=end, due_at=None).delete()[0]
 
 
 def _untold() -> RunQuerySet:

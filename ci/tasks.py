@@ -47,4 +47,5 @@ def sweep() -> None:
     deliveries.ring_for_due(now())
     deliveries.prune(now())
     report.sweep()
+    report.prune(now())
     schemas.sweep(now())

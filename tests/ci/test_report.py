@@ -600,6 +600,16 @@ def test_a_retry_that_was_cancelled_is_told_by_the_sweep(
     assert github.states(sha) == ["pending", "error"]
 
 
+def test_what_was_told_is_forgotten_with_the_runs_and_not_before(
+    shop: Repository, job: Job, settings: Any
+) -> None:
+    tell(triggered(job, shop.push("blue")))
+    settings.KEEP_RUNS_DAYS = 30
+
+    assert report.prune(now() + timedelta(days=29)) == 0
+    assert report.prune(now() + timedelta(days=31)) > 0
+
+
 def test_the_sweep_leaves_alone_what_was_told(
     github: FakeGitHub, shop: Repository, job: Job, published: list[tuple[Any, ...]]
 ) -> None:

@@ -25,6 +25,7 @@ from jobsvc import bell, outbound
 from jobsvc.engine.redact import Redactor
 from jobsvc.notifications import payloads, webhooks
 from jobsvc.notifications.models import DeliveryStatus, Dispatch, WebhookSubscription
+from jobsvc.notifications.tell import tell_of_webhook
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +179,8 @@ def _note(
         rests_until=moment + min(_wait(subscription.failed_tries), LONGEST_REST),
     )
     if reason := _reason_to_stop(subscription, said, moment, given_up=bool(late + over)):
-        webhooks.switch_off(subscription, reason=reason)
+        if webhooks.switch_off(subscription, reason=reason):
+            tell_of_webhook(subscription, reason)
         logger.warning("webhook %s is switched off: %s", subscription.pk, reason)
 
 

@@ -255,6 +255,18 @@ def message_of_job(job: Job, event: Event, sentence: str) -> Message:
     )
 
 
+def message_of_webhook(name: str, account_id: int, sentence: str) -> Message:
+    """What is said of a webhook that was switched off because nothing arrived."""
+    headline = one_line(f"The webhook {name} {Event.WEBHOOK_OFF.label}")
+    return Message(
+        look=NOTICE,
+        headline=headline,
+        subject=shortened(headline),
+        sentence=clipped(sentence, 4 * LONGEST_LINE),
+        links=[("Open the account", f"{settings.SITE_URL}/deploy/{account_id}/")],
+    )
+
+
 def test_message(account_name: str) -> Message:
     """What is sent to see whether mail arrives."""
     return Message(
@@ -270,6 +282,9 @@ def message_of(delivery: Delivery) -> Message:
     """What ``delivery`` says, read anew."""
     if delivery.run is not None:
         return message_of_run(delivery.run, nodes=delivery.details.get("nodes", ()))
+    if delivery.event == Event.WEBHOOK_OFF:
+        name, sentence = (str(delivery.details.get(key, "")) for key in ("webhook", "sentence"))
+        return message_of_webhook(name, delivery.account_id, sentence)
     if delivery.job is not None:
         sentence = str(delivery.details.get("sentence", ""))
         return message_of_job(delivery.job, Event(delivery.event), sentence)

@@ -33,9 +33,11 @@ class Event(models.TextChoices):
     # These two nobody can ask for: who is told of a deactivation is warned of it, too.
     NEAR_DEACTIVATION = "near_deactivation", "will soon be deactivated"
     TEST = "test", "is only tried out"
+    # Nor for this one: those who manage webhooks are told.
+    WEBHOOK_OFF = "webhook_off", "was switched off"
 
 
-TO_BE_ASKED_FOR = frozenset(Event) - {Event.NEAR_DEACTIVATION, Event.TEST}
+TO_BE_ASKED_FOR = frozenset(Event) - {Event.NEAR_DEACTIVATION, Event.TEST, Event.WEBHOOK_OFF}
 
 
 class NotificationType(models.IntegerChoices):

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import Q
 
-from accounts.models import Membership, User
+from accounts.models import Account, Membership, User
 from accounts.roles import Action, allows
 from environments.models import Environment
 from jobsvc.jobs.models import Job
@@ -118,6 +118,20 @@ def recipients_of_job(job: Job, event: Event) -> list[Recipient]:
     """Who is told of something that happens to ``job`` outside its runs."""
     found = list(_by_rules(job, {event}, set(Scope), job.environment, Standing()))
     return _each_once([*found, *_owners(job, {event})])
+
+
+def admins_of(account: Account, event: Event, why: str) -> list[Recipient]:
+    """The people who manage the account: its people, its tokens and its webhooks."""
+    held = Membership.objects.filter(account=account, user__is_active=True)
+    admins = [
+        one.user
+        for one in held.select_related("user").order_by("user__email")
+        if allows(one.permission_set, Action.WRITE_ACCOUNT)
+    ]
+    return [
+        Recipient(channel="email", address=user.email.lower(), event=event, why=(why,))
+        for user in admins
+    ]
 
 
 def to(notification: Notification, event: Event, why: str) -> Recipient | None:

@@ -29,6 +29,7 @@ from jobsvc.notifications.messages import (
     likeness_of,
     message_of_job,
     message_of_run,
+    message_of_webhook,
     moment,
     shortened,
     test_message,
@@ -40,6 +41,7 @@ from jobsvc.notifications.models import (
     Notification,
     Told,
     ToldOfJob,
+    WebhookSubscription,
 )
 from jobsvc.notifications.outcome import outcomes_of
 from jobsvc.notifications.recipients import LONGEST_WHY, Recipient
@@ -107,6 +109,23 @@ def tell_of_jobs() -> list[Delivery]:
         except Exception:
             logger.exception("nobody could be told that job %s %s", job.pk, event.label)
     return written
+
+
+def tell_of_webhook(webhook: WebhookSubscription, reason: str) -> list[Delivery]:
+    """Write down that a webhook was switched off, for those who can switch it on again.
+
+    To be called in the transaction that switches it off.
+    """
+    said = message_of_webhook(webhook.name, webhook.account_id, reason)
+    key = f"webhook:{webhook.pk}:{webhook.updated_at.isoformat()}"
+    why = "You manage this account."
+    deliveries = []
+    for one in recipients.admins_of(webhook.account, Event.WEBHOOK_OFF, why):
+        delivery = _delivery(one, said, account=webhook.account, key=key, likeness=webhook.pk)
+        delivery.details = {"webhook": webhook.name, "sentence": reason}
+        deliveries.append(delivery)
+    _write(deliveries)
+    return deliveries
 
 
 def send_test(notification: Notification) -> Delivery | None:

@@ -13,7 +13,7 @@ from jobsvc.engine.plan import FailureClass
 from jobsvc.jobs.models import Job
 from jobsvc.notifications import tell
 from jobsvc.notifications.events import events_of, standing_of
-from jobsvc.notifications.models import Delivery, Event, Scope
+from jobsvc.notifications.models import TO_BE_ASKED_FOR, Delivery, Event, Scope
 from jobsvc.runs.cancel import cancel_retry
 from jobsvc.runs.models import Run, RunTransition
 from jobsvc.statuses import CancelReason, CauseCategory
@@ -341,7 +341,7 @@ def test_a_retry_that_is_called_off_makes_the_failure_the_last(job: Job) -> None
 
 
 def test_a_move_that_is_no_end_tells_nobody(job: Job) -> None:
-    asked(job, *[event for event in Event if event not in {Event.TEST, Event.NEAR_DEACTIVATION}])
+    asked(job, *TO_BE_ASKED_FOR)
     run = RunFactory(job=job, running=True)
     RunTransition.objects.create(run=run, to_status=run.status)
 

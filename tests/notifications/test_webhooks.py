@@ -15,7 +15,9 @@ from django.utils.timezone import now
 
 from jobsvc.jobs.models import Job
 from jobsvc.notifications import dispatch, webhooks
+from jobsvc.notifications.messages import message_of
 from jobsvc.notifications.models import (
+    Delivery,
     DeliveryStatus,
     Dispatch,
     Event,
@@ -23,7 +25,13 @@ from jobsvc.notifications.models import (
 )
 from jobsvc.runs.models import RunTransition
 from jobsvc.statuses import RunStatus, State
-from tests.factories import DispatchFactory, JobFactory, RunFactory, WebhookFactory
+from tests.factories import (
+    DispatchFactory,
+    JobFactory,
+    MembershipFactory,
+    RunFactory,
+    WebhookFactory,
+)
 from tests.fakes.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.django_db
@@ -390,6 +398,21 @@ def test_a_receiver_that_is_gone_is_posted_to_no_more(
     assert not webhook.active
     assert "410" in str(webhook.deactivate_reason)
     assert (event.status, waits.status) == ("failed", "failed")
+
+
+def test_who_manages_the_account_is_told_by_mail_that_a_webhook_is_off(
+    webhook: WebhookSubscription, receiver: Receiver
+) -> None:
+    admin = MembershipFactory(account=webhook.account, permission_set="account_admin").user
+    MembershipFactory(account=webhook.account, permission_set="developer")
+    receiver.status = 410
+
+    fail(webhook, DispatchFactory(subscription=webhook))
+
+    mail = Delivery.objects.get()
+    assert (mail.event, mail.address) == (Event.WEBHOOK_OFF, admin.email)
+    assert mail.subject == "The webhook Pager was switched off"
+    assert "410" in message_of(mail).sentence
 
 
 def last_try(webhook: WebhookSubscription) -> Dispatch:

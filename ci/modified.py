@@ -46,7 +46,8 @@ class Selection:
     """Why each node was built that was.
 
     Attributes:
-        modified: unique id → in what it differs: new, body, configs, contract, macros.
+        modified: unique id → in what it differs: new, body, configs, contract, macros; of a
+            source, which is never built but may be above what is, body is where it lies.
         downstream: unique id → modified nodes that are nearest above it, some of them.
         others: built for another reason.
         deferred: not built here; read from where the other run had built it.
@@ -62,7 +63,7 @@ def read(manifest: Mapping[str, Any]) -> Manifest:
     """What of a manifest.json matters here; the rest, which may be huge, can be let go."""
     nodes = {
         unique_id: _node(entry)
-        for section in ("nodes", "unit_tests")
+        for section in ("nodes", "sources", "unit_tests")
         for unique_id, entry in _objects(manifest.get(section)).items()
         if isinstance(entry, dict)
     }
@@ -101,6 +102,8 @@ def _node(entry: Mapping[str, Any]) -> Node:
     text = _objects(checksum).get("checksum", checksum)
     if isinstance(checksum, dict) and kind in WITHOUT_A_TEXT_SUM:
         text = entry.get("raw_code")
+    if entry.get("resource_type") == "source":
+        text = entry.get("relation_name")  # where it is: all that changes of one without a file
     return Node(
         name=str(entry.get("name", "")),
         kind=str(entry.get("resource_type", "")),

@@ -78,6 +78,17 @@ def test_what_is_below_names_the_nearest_modified_ones() -> None:
     assert found.others == ["d"]
 
 
+def test_what_reads_a_source_that_lies_elsewhere_now_is_below_it() -> None:
+    def project(place: str) -> Manifest:
+        source = {"name": "raw", "resource_type": "source", "relation_name": place}
+        orders = {"name": "orders", **node("1", "source.raw")}
+        return read({"nodes": {"orders": orders}, "sources": {"source.raw": source}})
+
+    assert built(project("a.raw"), project("b.raw"), "orders").downstream == {
+        "orders": ["source.raw"]
+    }
+
+
 def test_a_node_below_hundreds_of_modified_ones_names_some() -> None:
     parents = [f"p{number}" for number in range(300)]
     last = {"last": node("1", *parents)}

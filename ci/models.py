@@ -139,7 +139,7 @@ class PullRequest(models.Model):
     number = models.PositiveBigIntegerField()
     title = models.TextField(blank=True, default="")
     author = models.CharField(max_length=255, blank=True, default="")
-    url = models.URLField(max_length=1000, blank=True, default="")
+    url = models.CharField(max_length=1000, blank=True, default="")
     head_ref = models.CharField(max_length=255)
     head_sha = models.CharField(max_length=64)
     head_repository = models.CharField(

@@ -26,7 +26,8 @@ from django.utils.timezone import now  # noqa: E402 - as above
 
 from accounts.models import Account  # noqa: E402 - as above
 from ci import report  # noqa: E402 - as above
-from ci.models import Report  # noqa: E402 - as above
+from ci.hooks import set_secret  # noqa: E402 - as above
+from ci.models import Report, RepositoryHook  # noqa: E402 - as above
 from environments.models import Environment, Project, Repository  # noqa: E402 - as above
 from jobsvc import bell  # noqa: E402 - as above
 from jobsvc.jobs.chain import Circle, Completion  # noqa: E402 - as above
@@ -47,6 +48,12 @@ from jobsvc.runs.schedule import start_due_runs  # noqa: E402 - as above
 from jobsvc.runs.trigger import Trigger, trigger_run  # noqa: E402 - as above
 from jobsvc.runs.watch import watch  # noqa: E402 - as above
 from jobsvc.statuses import CauseCategory, RunStatus  # noqa: E402 - as above
+from tests.ci.payloads import (  # noqa: E402 - as above
+    REMOTE,
+    Hooked,
+    pull_request,
+    read_all,
+)
 
 NOW = Trigger(cause="test", cause_category=CauseCategory.API)
 
@@ -73,6 +80,31 @@ def make_jobs(number: int, slots: int) -> list[int]:
         ).pk
         for place in range(number)
     ]
+
+
+def make_pull_request_door() -> list[object]:
+    """A CI job, and the hook and the secret of its repository's webhook."""
+    [job_id] = make_jobs(1, 5)
+    job = Job.objects.select_related("project").get(pk=job_id)
+    repository = Repository.objects.create(account_id=job.account_id, remote_url=REMOTE)
+    Project.objects.filter(pk=job.project_id).update(repository=repository)
+    Job.objects.filter(pk=job_id).update(job_type="ci", triggers_github_webhook=True)
+    hook, secret = set_secret(repository)
+    return [job_id, hook.pk, secret]
+
+
+def knock(
+    hook_id: int, secret: str, told: list[tuple[str, str, float]], moment: float
+) -> list[int]:
+    """Deliver a pull request for each (id, commit, seconds), and read it; what was answered."""
+    door = Hooked(RepositoryHook.objects.get(pk=hook_id), secret)
+    wait_for_start(moment)
+    answers = []
+    for delivery, commit, at in told:
+        payload = pull_request("synchronize", sha=commit, at=at)
+        answers.append(door.post("pull_request", payload, delivery=delivery).status_code)
+        read_all()
+    return answers
 
 
 def trigger(job_id: int, number: int = 1) -> list[int]:
@@ -298,6 +330,12 @@ def runs_of(job_id: int) -> list[int]:
     return list(Run.objects.filter(job=job_id).order_by("pk").values_list("pk", flat=True))
 
 
+def commits_of(job_id: int) -> list[list[object]]:
+    """The commit of each run of a job, and its status."""
+    runs = Run.objects.filter(job=job_id).order_by("pk")
+    return [[run.configuration["git_sha"], run.status] for run in runs]
+
+
 def failures_of(job_id: int) -> int:
     return Job.objects.get(pk=job_id).run_failure_count
 
@@ -407,6 +445,9 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     action.__name__: action
     for action in (
         make_jobs,
+        make_pull_request_door,
+        knock,
+        commits_of,
         trigger,
         trigger_once,
         make_ci,

@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('number', models.PositiveBigIntegerField()),
                 ('title', models.TextField(blank=True, default='')),
                 ('author', models.CharField(blank=True, default='', max_length=255)),
-                ('url', models.URLField(blank=True, default='', max_length=1000)),
+                ('url', models.CharField(blank=True, default='', max_length=1000)),
                 ('head_ref', models.CharField(max_length=255)),
                 ('head_sha', models.CharField(max_length=64)),
                 ('head_repository', models.CharField(blank=True, default='', help_text='owner/name; of a deleted fork empty.', max_length=255)),

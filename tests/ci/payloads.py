@@ -106,7 +106,7 @@ class Hooked:
 
     hook: RepositoryHook
     secret: str
-    client: Client = field(default_factory=Client)
+    client: Client = field(default_factory=lambda: Client(SERVER_NAME="127.0.0.1"))
 
     @classmethod
     def up(cls, repository: Repository) -> Hooked:

@@ -10,14 +10,20 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Token, User
+from jobsvc.notifications.models import Delivery, Event, Mute
 from jobsvc.runs.models import Run, RunTransition
 from tests.factories import (
     ArtifactFactory,
+    CheckFactory,
     ConnectionFactory,
     CredentialsFactory,
+    DeliveryFactory,
+    DispatchFactory,
     EnvironmentVariableFactory,
     ExtendedAttributesFactory,
+    GitHubInstallationFactory,
     MembershipFactory,
+    NotificationFactory,
     RepositoryFactory,
     RunFactory,
     RunStepFactory,
@@ -29,7 +35,7 @@ SECRET = "kept-from-every-page"
 OURS = [
     model
     for model in admin.site._registry
-    if model.__module__.split(".")[0] in {"accounts", "environments", "jobsvc"}
+    if model.__module__.split(".")[0] in {"accounts", "ci", "environments", "jobsvc"}
 ]
 
 
@@ -51,6 +57,14 @@ def rows(db: None) -> None:
     CredentialsFactory(secrets=secrets)
     EnvironmentVariableFactory(name="DBT_ENV_SECRET_KEY", secrets={"value": SECRET})
     ExtendedAttributesFactory()
+    GitHubInstallationFactory()
+    DeliveryFactory(hook__secrets={"current": SECRET})
+    CheckFactory()
+    DispatchFactory(run=run, subscription__secrets={"hmac": SECRET})
+    asked = NotificationFactory(secrets={"url": SECRET})
+    mail = {"event": Event.FAILURE, "address": "ana@example.com", "key": "one"}
+    Delivery.objects.create(account=asked.account, notification=asked, run=run, **mail)
+    Mute.objects.create(account=asked.account, address="ana@example.com")
     token_of(run.account)
 
 
@@ -154,3 +168,16 @@ def test_the_admin_has_no_sign_in_of_its_own(client: Client, db: None) -> None:
     response = client.get("/admin", follow=True)
 
     assert response.redirect_chain[-1][0].startswith(reverse("account_login"))
+
+
+def test_a_delivery_is_read_again_by_the_operator(
+    operator: Client, published: list[tuple[object, ...]]
+) -> None:
+    kept = DeliveryFactory(hook=None, account=None)
+
+    operator.post(
+        address(type(kept), "changelist"), {"action": "read_again", "_selected_action": [kept.pk]}
+    )
+
+    again = type(kept).objects.exclude(pk=kept.pk).get()
+    assert (again.redelivers_id, again.verdict) == (kept.pk, "waiting")

@@ -19,6 +19,7 @@ from jobsvc.api.base import Body, Lists, Reads, Resource, Shape
 from jobsvc.api.errors import Conflict, Unavailable
 from jobsvc.api.fields import IdField, MomentField
 from jobsvc.api.routes import both
+from jobsvc.statuses import State
 
 
 class CheckShape(Shape[Check]):
@@ -85,6 +86,9 @@ class _PullRequests(Resource[PullRequest]):
         return PullRequest.objects.filter(
             repository=self.project.repository_id or 0, repository__account=self.account_id
         ).prefetch_related(Prefetch("checks", checks))
+
+    def _in_state(self, rows: QuerySet[PullRequest], state: State | None) -> QuerySet[PullRequest]:
+        return rows  # theirs is whether they are open, and none is ever deleted
 
     def row(self) -> PullRequest:
         """The one with the number of the path."""

@@ -9,7 +9,7 @@ from django.urls import URLPattern, path, register_converter
 from django.urls.converters import IntConverter
 from django.views.generic import RedirectView
 
-from jobsvc.console.views import jobs, runs, shell, timing
+from jobsvc.console.views import jobs, retry, runs, shell, timing
 
 app_name = "console"
 
@@ -43,6 +43,7 @@ urlpatterns = [
     *both(f"{PROJECT}/jobs/<number:job_id>/run", jobs.run_now, "run_now"),
     *both(f"{PROJECT}/runs/<number:run_id>", runs.run_detail, "run"),
     *both(f"{PROJECT}/runs/<number:run_id>/cancel", runs.run_cancel, "run_cancel"),
+    *both(f"{PROJECT}/runs/<number:run_id>/retry", retry.run_retry, "run_retry"),
     *both(f"{PROJECT}/runs/<number:run_id>/logs/tail", runs.log_tail, "log_tail"),
     *both(f"{PROJECT}/runs/<number:run_id>/timing", timing.run_timing, "run_timing"),
     *both(f"{PROJECT}/runs/<number:run_id>/artifacts", runs.artifact_list, "artifacts"),

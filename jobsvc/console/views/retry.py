@@ -1,0 +1,48 @@
+"""Retry a run: the page that mails of failures lead to."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_http_methods
+
+from accounts.models import Membership
+from accounts.roles import Action
+from jobsvc.console.access import member_of_account, page
+from jobsvc.console.views.runs import run_of
+from jobsvc.runs.models import Run
+from jobsvc.runs.retry import (
+    SENTENCES,
+    RetryRefused,
+    preview,
+    refusal_of,
+    retry_run,
+    with_retry_facts,
+)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@member_of_account(may=Action.RUN)
+def run_retry(
+    request: HttpRequest, membership: Membership, project_id: int, run_id: int
+) -> HttpResponse:
+    """Say what a retry would do, or why there is none; do it by POST."""
+    run = run_of(membership, project_id, run_id)
+    if request.method != "POST":
+        refusal = refusal_of(with_retry_facts(Run.objects.all()).get(pk=run.pk))
+        why_not = SENTENCES[refusal] if refusal else ""
+        context = {"run": run, "why_not": why_not, "preview": preview(run)}
+        return page(request, membership, "console/run_retry.html", context)
+    try:
+        new = retry_run(run, user=membership.user)
+    except RetryRefused as refused:
+        messages.error(request, str(refused))
+    except ValidationError as refused:
+        for sentence in refused.messages:
+            messages.error(request, sentence)
+    else:
+        messages.success(request, f"Run #{new.pk} goes on where run #{run.pk} failed.")
+        run_id = new.pk
+    return redirect("console:run", membership.account_id, project_id, run_id)

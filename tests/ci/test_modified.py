@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ci.modified import Manifest, Selection, read, reasons
+from tests.warehouses import DBT, ROOT
+
+BUILT = ("model", "test", "seed", "snapshot", "unit_test")
 
 
 def node(text: str, *parents: str, **more: Any) -> dict[str, Any]:
@@ -131,3 +139,51 @@ def test_a_manifest_of_another_shape_is_read_as_far_as_it_goes(content: dict[str
     mine = read(content)
 
     assert built(mine, read({}), "a", "b").downstream == {}
+
+
+def dbt(project: Path, *arguments: str) -> str:
+    return subprocess.run(
+        [DBT, "--quiet", *arguments, "--profiles-dir", str(project)],
+        cwd=project,
+        env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def parsed(project: Path, schema: str, target: str) -> Manifest:
+    profile = {"type": "duckdb", "path": ":memory:", "schema": schema}
+    profiles = {"coffee_shop": {"target": "ci", "outputs": {"ci": profile}}}
+    (project / "profiles.yml").write_text(json.dumps(profiles))
+    dbt(project, "parse", "--target-path", target)
+    return read(json.loads((project / target / "manifest.json").read_text()))
+
+
+def test_the_real_dbt_selects_what_is_called_modified_or_downstream(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    ignored = shutil.ignore_patterns("target", "dbt_packages", "logs", "*.duckdb*")
+    shutil.copytree(ROOT / "examples" / "coffee_shop", project, ignore=ignored)
+    (project / "profiles.yml").write_text(
+        '{"coffee_shop": {"target": "ci", "outputs": {"ci": {"type": "duckdb", "schema": "x"}}}}'
+    )
+    dbt(project, "deps")
+    before = parsed(project, "analytics", "before")
+    (project / "models" / "staging" / "stg_orders.sql").open("a").write("\n-- changed\n")
+    (project / "models" / "marts" / "brand_new.sql").write_text("select 1 as one")
+    macro = project / "macros" / "hour_of.sql"
+    macro.write_text(macro.read_text().replace("integer)", "bigint)"))
+
+    after = parsed(project, "analytics", "after")
+    types = [word for kind in BUILT for word in ("--resource-type", kind)]
+    selection = ("--select", "state:modified+", "--state", "before", "--output", "json")
+    listed = dbt(project, "ls", *selection, "--output-keys", "unique_id", *types)
+
+    chosen = {json.loads(line)["unique_id"] for line in listed.splitlines()}
+    buildable = [name for name in after.nodes if name.partition(".")[0] in BUILT]
+    found = reasons(buildable, after, before)
+    assert {*found.modified, *found.downstream} == chosen
+    assert found.modified["model.coffee_shop.stg_orders"] == ["body"]
+    assert found.modified["model.coffee_shop.brand_new"] == ["new"]
+    assert found.modified["test.coffee_shop.orders_outside_opening_hours"] == ["macros"]
+    assert found.others

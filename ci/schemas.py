@@ -36,7 +36,7 @@ from ci.models import (
     PullRequest,
     PullRequestState,
 )
-from environments.models import Credentials, EnvironmentVariable
+from environments.models import Credentials, EnvironmentVariable, ExtendedAttributes
 from environments.variables import TARGET_SCHEMA
 from jobsvc import bell
 from jobsvc.engine.errors import RunFailure
@@ -72,6 +72,7 @@ OUR_FAULT = (
     "administrator."
 )
 
+_KEYS = ("schema", "dataset")  # what profiles call it
 _PLAIN = re.compile(r"[\w$@. -]+")  # as jobsvc.engine.inside.warehouse has it
 
 
@@ -239,7 +240,9 @@ def _named_in_settings(account_id: int) -> set[str]:
     """Every schema that something other than a pull request builds in."""
     credentials = Credentials.objects.of_account(account_id).active()
     variables = EnvironmentVariable.objects.of_account(account_id).filter(name=TARGET_SCHEMA)
+    attributes = ExtendedAttributes.objects.of_account(account_id).active()
     named = {row.default_schema for row in credentials} | {row.value for row in variables}
+    named |= {str(row.extended_attributes.get(key, "")) for row in attributes for key in _KEYS}
     return named - {""}
 
 

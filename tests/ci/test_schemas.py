@@ -25,6 +25,7 @@ from tests.factories import (
     ConnectionFactory,
     CredentialsFactory,
     EnvironmentVariableFactory,
+    ExtendedAttributesFactory,
     JobFactory,
     RunFactory,
 )
@@ -217,15 +218,17 @@ def test_a_schema_that_the_run_was_told_by_name_is_never_dropped(job: Job) -> No
     assert "told to build in trial" in why(CISchema.objects.get())
 
 
-@pytest.mark.parametrize("place", ["credentials", "variable"])
+@pytest.mark.parametrize("place", ["credentials", "variable", "attributes"])
 def test_the_schema_of_an_environment_is_never_dropped(job: Job, place: str) -> None:
-    name = name_of(job, 2)
-    if place == "credentials":
-        CredentialsFactory(project=job.project, default_schema=name.upper())
-    else:
-        EnvironmentVariableFactory(
-            project=job.project, name="DBT_TARGET_SCHEMA", secrets={"value": name}
-        )
+    name, project = name_of(job, 2), job.project
+    match place:
+        case "credentials":
+            CredentialsFactory(project=project, default_schema=name.upper())
+        case "variable":
+            secrets = {"value": name}
+            EnvironmentVariableFactory(project=project, name="DBT_TARGET_SCHEMA", secrets=secrets)
+        case _:
+            ExtendedAttributesFactory(project=project, extended_attributes={"schema": name})
 
     noted(job, 2, name, name_of(job, 2, "marketing"))
 

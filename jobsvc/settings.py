@@ -200,6 +200,7 @@ CELERY_TASK_ROUTES = {
     "jobsvc.notifications.tasks.post_webhooks": {"queue": "outbound"},
     "jobsvc.notifications.tasks.send_delivery": {"queue": "outbound"},
     "ci.tasks.post_report": {"queue": "outbound"},
+    "ci.tasks.read_delivery": {"queue": "outbound"},
 }
 CELERY_TIMEZONE = "UTC"
 

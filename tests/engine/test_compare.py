@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from jobsvc.engine import compare, runner
-from jobsvc.engine.commands import read_selection
-from jobsvc.engine.errors import CommandRejected
 from jobsvc.engine.plan import (
     ComparePlan,
     OnFailure,
@@ -34,6 +32,10 @@ COMPARE = StepPlan(
 
 # A value of every row that must stay in the warehouse.
 PLANTED = "planted-7f3a"
+
+
+# What hangs on no database's ways is shown on one.
+ON_DUCKDB = pytest.mark.parametrize("output", ["duckdb"], indirect=True, scope="module")
 
 
 def rows(*values: str) -> str:
@@ -236,6 +238,8 @@ def place(
     repository = Repository(below)
     plan_of = plans_below(below, toolchain)
     fields, sandbox = output
+    (below / "scripts").mkdir()
+    sandbox = {**sandbox, "read_only": (str(below / "scripts"),)}
 
     def plan(*steps: str | StepPlan, schema: str, **changes: Any) -> RunPlan:
         profile = {"output": {**fields, "schema": schema}}
@@ -261,7 +265,7 @@ def found(compared: Recording) -> dict[str, dict[str, Any]]:
     return models(compared)
 
 
-# --- What is found ---------------------------------------------------------------------------------
+# --- What is found --------------------------------------------------------------------------------
 
 
 def counts(model: dict[str, Any]) -> tuple[int | None, ...]:
@@ -410,7 +414,7 @@ def test_the_artifact_says_what_it_is(compared) -> None:
     assert sum(about["summary"].values()) == len(about["models"])
 
 
-# --- What is asked ---------------------------------------------------------------------------------
+# --- What is asked --------------------------------------------------------------------------------
 
 
 def test_rows_that_differ_are_kept_where_the_job_asks_for_it(place: Place) -> None:
@@ -445,6 +449,7 @@ def test_of_the_rows_that_differ_no_more_than_a_hundred_are_kept(place: Place) -
     assert len(models(recording)["prices"]["sample"]) == 100
 
 
+@ON_DUCKDB
 def test_only_models_that_this_run_built_are_compared(place: Place) -> None:
     recording = place.pull_request("dbt run --select prices same", number=5)
 
@@ -452,6 +457,7 @@ def test_only_models_that_this_run_built_are_compared(place: Place) -> None:
     assert compared == {"prices", "same"}
 
 
+@ON_DUCKDB
 def test_the_flags_choose_what_is_compared(place: Place) -> None:
     recording = place.pull_request(
         *("dbt run --select prices same pairs",),
@@ -463,6 +469,7 @@ def test_the_flags_choose_what_is_compared(place: Place) -> None:
     assert "pairs" not in models(recording)
 
 
+@ON_DUCKDB
 def test_flags_that_do_more_than_select_end_the_step_and_not_the_run(place: Place) -> None:
     recording = place.pull_request(
         *("dbt run --select same",), number=7, compare={"flags": "--select same --target prod"}
@@ -473,6 +480,7 @@ def test_flags_that_do_more_than_select_end_the_step_and_not_the_run(place: Plac
     assert "--target does more than select" in end.message
 
 
+@ON_DUCKDB
 def test_a_selection_that_dbt_refuses_ends_the_step_in_its_words(place: Place) -> None:
     recording = place.pull_request(
         *("dbt run --select same",), number=8, compare={"flags": "--selector nobodys"}
@@ -501,6 +509,7 @@ def test_a_model_that_takes_too_long_is_given_up_and_the_others_are_compared(
     assert models(recording)["prices"]["status"] == "changed"
 
 
+@ON_DUCKDB
 def test_the_runs_own_limit_leaves_models_uncompared_and_ends_nothing(place: Place) -> None:
     recording = place.pull_request(
         *("dbt run --select prices",), number=10, timeout_seconds=compare.SPARE_SECONDS
@@ -510,6 +519,7 @@ def test_the_runs_own_limit_leaves_models_uncompared_and_ends_nothing(place: Pla
     assert "time for comparing was over" in models(recording)["prices"]["message"]
 
 
+@ON_DUCKDB
 def test_a_run_that_defers_to_nothing_has_nothing_to_compare_with(place: Place) -> None:
     recording = Recording()
     plan = place.plan(
@@ -524,6 +534,7 @@ def test_a_run_that_defers_to_nothing_has_nothing_to_compare_with(place: Place) 
     assert artifact(recording)["models"] == []
 
 
+@ON_DUCKDB
 def test_a_run_without_a_state_says_why_there_is_nothing_to_compare_with(place: Place) -> None:
     recording = Recording()
     plan = place.plan(
@@ -540,6 +551,7 @@ def test_a_run_without_a_state_says_why_there_is_nothing_to_compare_with(place: 
     assert recording.end(4).message == "Nothing to compare with. Production never ran."
 
 
+@ON_DUCKDB
 def test_a_model_built_over_the_one_deferred_to_is_not_called_identical(place: Place) -> None:
     recording = Recording()
     copy = place.below / "state-of-13"
@@ -558,3 +570,79 @@ def test_a_model_built_over_the_one_deferred_to_is_not_called_identical(place: P
 
     assert models(recording)["nobody"]["status"] == "error"
     assert "built in place of the one" in models(recording)["nobody"]["message"]
+
+
+@ON_DUCKDB
+def test_the_project_is_read_with_the_variables_that_it_was_built_with(place: Place) -> None:
+    place.repository.commit({"models/same.sql": "select {{ var('needed') }} as id, 2 as b"})
+
+    recording = place.pull_request("dbt run --select same --vars '{needed: 1}'", number=14)
+
+    place.repository.commit(project(1))
+    assert models(recording)["same"]["status"] == "identical"
+
+
+# --- What a stranger's process says ---------------------------------------------------------------
+
+
+def saying(place: Place, monkeypatch: pytest.MonkeyPatch, number: int, script: str) -> Recording:
+    """A run whose comparing program is ``script``."""
+    file = place.below / "scripts" / f"{number}.py"
+    file.write_text(script)
+    monkeypatch.setattr(compare, "_SCRIPT", file)
+    return place.pull_request("dbt run --select same", number=number)
+
+
+@ON_DUCKDB
+def test_of_an_answer_only_what_belongs_there_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {
+        "unique_id": "model.shop.same\x1b[31m\nforged line",
+        "status": "changed",
+        "message": ["no text"],
+        "rows": {"before": -1, "after": "9", "added": True, "removed": 1.5, "changed": 4},
+        "columns": {"added": [{"name": "x" * 5000, "type": 7, "more": 1}], "removed": "none"},
+        "changed_columns": [1],
+        "primary_key": {"a": 1},
+        "sample": [{"kind": "added", "key": {"id": PLANTED}, "values": {}}],
+        "unasked": PLANTED,
+    }
+    others = [{"unique_id": "model.shop.odd", "status": "excellent"}, ["no", "object"]]
+    lines = [json.dumps(one) for one in (answer, *others, {"error": ""})]
+
+    recording = saying(place, monkeypatch, 15, f"print({chr(10).join(lines)!r})")
+
+    [model] = artifact(recording)["models"]
+    assert model == {
+        "unique_id": "model.shop.same\N{REPLACEMENT CHARACTER}[31m"
+        "\N{REPLACEMENT CHARACTER}forged line",
+        **{"status": "changed", "message": "", "before": None, "after": None},
+        **{"primary_key": [], "changed_columns": {}, "not_compared": []},
+        "columns": {
+            "added": [{"name": "x" * 1000, "type": ""}],
+            **{"removed": [], "retyped": []},
+        },
+        "rows": {"before": None, "after": None, "added": None, "removed": None, "changed": 4},
+    }
+
+
+@ON_DUCKDB
+@pytest.mark.parametrize(
+    ("number", "script", "said"),
+    [
+        (16, "raise SystemExit('no driver')", "no driver"),
+        (17, 'print(\'{"error": "no such host"}\')', "no such host"),
+        (18, "print('{\"error\": ')", "error"),
+        (19, "", "status 0"),
+    ],
+)
+def test_a_program_that_does_not_answer_ends_the_step_and_not_the_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: int, script: str, said: str
+) -> None:
+    recording = saying(place, monkeypatch, number, script)
+
+    end = recording.end(last(recording))
+    assert end.ending is Ending.ERROR
+    assert end.message.startswith("The warehouse could not be asked: ")
+    assert said in end.message

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
@@ -174,18 +176,10 @@ def _follow(delivery: WebhookDelivery) -> list[str]:
     match event:
         case PullRequestEvent(pull_request=facts):
             _check_refs(facts.head_ref, facts.base_ref)
-            said = [
-                sentence
-                for repository in _repositories(delivery, event)
-                for sentence in pull_requests.take_event(event, repository)
-            ]
+            said = _in_each(delivery, event, partial(pull_requests.take_event, event))
         case PushEvent():
             _check_refs(*filter(None, [event.branch]))
-            said = [
-                sentence
-                for repository in _repositories(delivery, event)
-                for sentence in merges.take_push(event, repository)
-            ]
+            said = _in_each(delivery, event, partial(merges.take_push, event))
         case Ping():
             said = [REACHED]
         case InstallationEvent():
@@ -195,6 +189,22 @@ def _follow(delivery: WebhookDelivery) -> list[str]:
             ]
         case _:
             said = [f"Nothing here follows from {delivery.event} {delivery.action}".rstrip() + "."]
+    return said
+
+
+def _in_each(
+    delivery: WebhookDelivery, event: Event, act: Callable[[Repository], list[str]]
+) -> list[str]:
+    """What ``act`` says of each repository; one that it fails for keeps no other waiting."""
+    said: list[str] = []
+    broken: list[Exception] = []
+    for repository in _repositories(delivery, event):
+        try:
+            said += act(repository)
+        except Exception as error:
+            broken.append(error)
+    if broken:
+        raise broken[0]
     return said
 
 

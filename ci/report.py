@@ -44,7 +44,7 @@ from jobsvc.engine.patience import delay_before
 from jobsvc.engine.plan import Backoff, Jitter, RetryPlan
 from jobsvc.jobs import extensions
 from jobsvc.jobs.models import Job
-from jobsvc.runs.models import Run, RunQuerySet, RunTransition
+from jobsvc.runs.models import Run, RunTransition
 from jobsvc.statuses import FINISHED, CauseCategory, State
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 POST = "ci.tasks.post_report"
 HOST = "github"  # the one that is told of runs
 CLAIM = timedelta(minutes=2)  # longer than the requests of one report take, as a rule
-MOST_AT_ONCE = 200  # reports that one sweep rings for
+MOST_AT_ONCE = 200  # runs that one sweep marks, and reports that it rings for
 UNTOLD = timedelta(hours=24)  # moves that are older are told to nobody any more
 # Waits of ten seconds, thirty … ten minutes: together a day.
 PATIENCE = RetryPlan(
@@ -217,7 +217,7 @@ def post(report_id: int) -> None:
 
 def sweep() -> None:
     """Mark and ring again for what was lost, and for what is to be tried once more."""
-    for run in _untold().select_related("project__repository", "job", "trigger"):
+    for run in Run.objects.filter(pk__in=_untold()).order_by("pk"):
         touch_run(run)
     due = Report.objects.filter(due_at__lte=Now()).order_by("due_at")
     for report_id in list(due.values_list("pk", flat=True)[:MOST_AT_ONCE]):
@@ -232,21 +232,18 @@ def prune(moment: datetime) -> int:
     return Report.objects.filter(updated_at__lt=end, due_at=None).delete()[0]
 
 
-def _untold() -> RunQuerySet:
-    """Runs whose newest moves, or what was written of them since their end, marked nothing."""
-    moves = RunTransition.objects.filter(created_at__gte=now() - UNTOLD)
+def _untold() -> list[int]:
+    """Runs whose newest moves, or what was written of them since their end, marked nothing.
+
+    Asked from the newest moves on, by their age: the runs of all time are many more.
+    """
     known = RunSummary.objects.filter(run=OuterRef("run"), transition__gte=OuterRef("pk"))
-    return Run.objects.filter(
-        told_of()
-        & (
-            Q(pk__in=moves.exclude(Exists(known)).values("run"))
-            | Q(
-                pk__in=moves.values("run"),
-                status__in=FINISHED,
-                summary__touched_at__lt=F("updated_at"),
-            )
-        )
+    written_since = Q(run__status__in=FINISHED, run__summary__touched_at__lt=F("run__updated_at"))
+    moves = RunTransition.objects.filter(
+        told_of("run__"), ~Exists(known) | written_since, created_at__gte=now() - UNTOLD
     )
+    runs = moves.order_by("run").values_list("run", flat=True).distinct()
+    return list(runs[:MOST_AT_ONCE])
 
 
 def _claim(report_id: int) -> Report | None:

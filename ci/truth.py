@@ -80,12 +80,17 @@ class Standing:
 # --- Which runs ----------------------------------------------------------------------------------
 
 
-def told_of() -> Q:
-    """The runs that a git host is told of: those of its pull requests, and of merges."""
+def told_of(run: str = "") -> Q:
+    """The runs that a git host is told of: those of its pull requests, and of merges.
+
+    Args:
+        run: the way to the run from the rows that are filtered, such as ``run__``.
+    """
+    again = {f"{run}trigger__cause_category": CauseCategory.RERUN}
     return (
-        Q(trigger__github_pull_request_id__isnull=False)
-        | Q(trigger__cause_category=CauseCategory.MERGE)
-        | Q(trigger__cause_category=CauseCategory.RERUN, job__job_type=JobType.MERGE)
+        Q(**{f"{run}trigger__github_pull_request_id__isnull": False})
+        | Q(**{f"{run}trigger__cause_category": CauseCategory.MERGE})
+        | Q(**again, **{f"{run}job__job_type": JobType.MERGE})
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from accounts.models import Account
 from accounts.roles import PermissionSet
 from tests.factories import AccountFactory, token_of
+from tests.fakes.receiver import Receiver, receiving
 
 
 class JSONClient(APIClient):
@@ -53,6 +54,14 @@ def client_of(db: None) -> Callable[..., JSONClient]:
 def api(account: Account, client_of: Callable[..., JSONClient]) -> JSONClient:
     """A client of ``account`` that may do everything there."""
     return client_of(account)
+
+
+@pytest.fixture
+def receiver(settings: Any) -> Iterator[Receiver]:
+    """A receiver of webhooks on loopback, where requests of ours may go in this test."""
+    settings.OUTBOUND_NETWORKS = ["127.0.0.0/8"]
+    with receiving() as made:
+        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from jobsvc.notifications.models import DeliveryStatus, Dispatch, WebhookSubscri
 from tests.api.test_bad_input import QUICK, assert_enveloped, bodies
 from tests.conftest import JSONClient
 from tests.factories import DispatchFactory, JobFactory, WebhookFactory
-from tests.fakes.receiver import Receiver, receiving
+from tests.fakes.receiver import Receiver
 
 SLASH = ["", "/"]
 
@@ -25,13 +24,6 @@ SLASH = ["", "/"]
 @pytest.fixture(autouse=True)
 def quiet(published: list[tuple[Any, ...]]) -> None:
     """Bells ring into nothing."""
-
-
-@pytest.fixture
-def receiver(settings: Any) -> Iterator[Receiver]:
-    settings.OUTBOUND_NETWORKS = ["127.0.0.0/8"]
-    with receiving() as made:
-        yield made
 
 
 @pytest.fixture

@@ -21,12 +21,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield made
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made
-
-
 def listen(service: Stack, receiver: Receiver, jobs: list[int], *events: str) -> str:
     """Subscribe ``receiver`` to events of ``jobs``; the secret that its posts are signed with."""
     made = service.post(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,17 +23,10 @@ from jobsvc.notifications.models import (
 )
 from jobsvc.statuses import RunStatus
 from tests.factories import RunFactory
-from tests.fakes.receiver import Receiver, receiving
+from tests.fakes.receiver import Receiver
 
 HOSTILE = "``` <!channel> <https://evil.example|click> [click](https://evil.example) *b* & \n x"
 PAGE = "https://jobs.example.com/deploy/1/projects/2/runs/3/"
-
-
-@pytest.fixture
-def receiver(settings: Any) -> Iterator[Receiver]:
-    settings.OUTBOUND_NETWORKS = ["127.0.0.0/8"]
-    with receiving() as made:
-        yield made
 
 
 def a_message(**fields: Any) -> Message:

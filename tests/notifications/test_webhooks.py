@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,17 +31,10 @@ from tests.factories import (
     RunFactory,
     WebhookFactory,
 )
-from tests.fakes.receiver import Receiver, receiving
+from tests.fakes.receiver import Receiver
 
 pytestmark = pytest.mark.django_db
 SECRET = "a-secret-of-a-test"
-
-
-@pytest.fixture
-def receiver(settings: Any) -> Iterator[Receiver]:
-    settings.OUTBOUND_NETWORKS = ["127.0.0.0/8"]
-    with receiving() as made:
-        yield made
 
 
 @pytest.fixture

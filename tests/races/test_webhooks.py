@@ -7,15 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.receiver import Post, Receiver, receiving
+from tests.fakes.receiver import Post, Receiver
 from tests.installation import Installation, installation
 from tests.races.conftest import Racers
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made
 
 
 def test_six_senders_post_each_event_once_and_in_order(racers: Racers, receiver: Receiver) -> None:

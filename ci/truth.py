@@ -34,6 +34,7 @@ CANCELLED = {
     CancelReason.TIMEOUT: "timed out",
     CancelReason.SUPERSEDED: "superseded by a newer commit",
     CancelReason.OVER_SCHEDULED: "superseded by a newer run",
+    CancelReason.CLOSED: "cancelled, for the pull request was closed",
     CancelReason.SKIPPED: "not started, for another run of the job was not over",
 }
 DECIDED = {

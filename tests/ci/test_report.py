@@ -21,6 +21,7 @@ from ci.models import (
     ReportKind,
     RunSummary,
 )
+from ci.truth import CANCELLED
 from environments.models import Project
 from jobsvc.engine.plan import FailureClass
 from jobsvc.jobs.models import Job
@@ -201,6 +202,7 @@ def test_what_is_not_the_projects_fault_is_an_error(
         (CancelReason.SUPERSEDED, "Superseded by a newer commit."),
         (CancelReason.TIMEOUT, "Timed out."),
         (CancelReason.USER, "Cancelled."),
+        (CancelReason.CLOSED, "Cancelled, for the pull request was closed."),
     ],
 )
 def test_the_pending_status_of_a_cancelled_run_is_closed_and_names_no_person(
@@ -215,6 +217,10 @@ def test_the_pending_status_of_a_cancelled_run_is_closed_and_names_no_person(
 
     assert github.states(sha) == ["pending", "error"]
     assert github.statuses(sha)[-1]["description"] == description
+
+
+def test_every_reason_to_cancel_has_words() -> None:
+    assert set(CANCELLED) == set(CancelReason)
 
 
 def test_a_run_that_will_be_retried_by_itself_is_still_pending(

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
-from ci import deliveries
+from ci import deliveries, pull_requests
+from ci.hooks import address_of
 from ci.models import Check, Decision, PullRequest, PullRequestState, Verdict, WebhookDelivery
 from ci.pull_requests import NotBuilt, approve, rerun
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.statuses import CancelReason, CauseCategory, RunStatus
-from tests.ci.payloads import REMOTE, Hooked, pull_request, sha
+from tests.ci.payloads import REMOTE, Hooked, pull_request, read_all, sha
 from tests.factories import (
     AccountFactory,
     EnvironmentFactory,
@@ -283,6 +284,26 @@ def test_a_bug_about_one_job_stops_no_other_and_is_tried_again(
     assert WebhookDelivery.objects.get().due_at is not None
 
 
+def test_a_bug_about_one_projects_repository_stops_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = make_job()
+    twin = RepositoryFactory(account=job.account, remote_url=REMOTE)
+    other = ProjectFactory(account=job.account, repository=twin)
+    second = JobFactory(ci=True, environment=EnvironmentFactory(project=other))
+    remember = pull_requests.remember
+
+    def broken(event: Any, repository: Any) -> Any:
+        return 1 // (repository.pk - job.project.repository_id) and remember(event, repository)
+
+    monkeypatch.setattr(pull_requests, "remember", broken)
+
+    told(job, pull_request("opened"))
+
+    assert [run.job for run in Run.objects.all()] == [second]
+    assert WebhookDelivery.objects.get().verdict == Verdict.FAILED
+
+
 # --- Why not ---------------------------------------------------------------------------------
 
 
@@ -510,6 +531,53 @@ def test_a_merged_pull_request_is_told_from_a_closed_one() -> None:
 
     known = PullRequest.objects.get()
     assert (known.state, known.merge_commit_sha) == (PullRequestState.MERGED, sha("c"))
+
+
+# --- All of it -------------------------------------------------------------------------------
+
+
+def test_a_pull_requests_whole_life_as_github_tells_it(github: FakeGitHub) -> None:
+    shop = github.create_repository("acme/coffee")
+    job = job_in(shop)
+    merging = JobFactory(job_type="merge", triggers_on_merge=True, environment=job.environment)
+    door = Hooked.up(job.project.repository)
+    shop.hook_url, shop.hook_secret = address_of(door.hook), door.secret
+
+    def post(url: str, headers: dict[str, str], body: bytes) -> int:
+        path = url.partition("/webhooks/")[2]
+        answer = door.client.post(
+            f"/webhooks/{path}", body, content_type="application/json", headers=headers
+        )
+        read_all()
+        return answer.status_code
+
+    def waiting(job: Job) -> list[str]:
+        runs = Run.objects.filter(job=job, status=RunStatus.QUEUED).order_by("pk")
+        return [run.configuration["git_sha"] for run in runs]
+
+    github.post = post
+
+    assert github.ping(shop) == 200
+    number = shop.open("change", **{"models/new.sql": "select 1"})
+    pushed = [shop.push("change", **{"models/new.sql": f"select {n}"}) for n in range(3)]
+    assert waiting(job) == [pushed[-1]]
+
+    shop.to_draft(number)
+    drafted = shop.push("change", **{"models/new.sql": "select 9"})
+    assert waiting(job) == [pushed[-1]]
+    shop.ready(number)
+    assert waiting(job) == [drafted]
+
+    shop.close(number)
+    assert waiting(job) == []
+    shop.reopen(number)
+    assert waiting(job) == [drafted]
+
+    merged = shop.merge(number)
+    assert waiting(job) == []
+    assert waiting(merging) == [merged]
+    assert PullRequest.objects.get().state == PullRequestState.MERGED
+    assert not WebhookDelivery.objects.exclude(verdict=Verdict.DONE).exists()
 
 
 # --- Late and out of order -------------------------------------------------------------------

@@ -831,6 +831,38 @@ def test_a_comment_tells_what_was_modified_and_what_was_read_from_production(
     assert "**Failed:** `costs` (model, `models/costs.sql`)\n\n```text\nOh\n```" in body
 
 
+def test_a_comment_tells_what_changed_in_the_warehouse(
+    github: FakeGitHub, shop: Repository, job: Job
+) -> None:
+    run = triggered(job, shop.push("blue"))
+    columns = {
+        "added": [{"name": "tip", "type": "numeric"}],
+        "removed": [],
+        "retyped": [{"name": "price", "before": "integer", "after": "numeric"}],
+    }
+    orders = {
+        "unique_id": "model.shop.orders",
+        "status": "changed",
+        "message": "",
+        "columns": columns,
+        "rows": {"before": 1080, "after": 1082, "added": 3, "removed": 1, "changed": None},
+        "changed_columns": {"price": 12},
+    }
+    same = {"unique_id": "model.shop.same", "status": "identical"}
+    content = json.dumps({"note": "Compared 2 models.", "models": [orders, same]}).encode()
+    step = RunStepFactory(run=run, index=5, kind="compare", command="")
+    ArtifactFactory(step=step, path="compare_changes.json", content=content)
+
+    tell(move(run, RunStatus.STARTING, RunStatus.RUNNING, RunStatus.SUCCESS))
+
+    assert (
+        "- `orders`: changed; rows before 1,080, after 1,082, added 3, removed 1; "
+        "columns `added: tip numeric`, `retyped: price integer → numeric`; "
+        "changed values: `price` in 12"
+    ) in the_comment(shop)
+    assert "`same`" not in the_comment(shop)
+
+
 def test_files_that_cannot_be_read_leave_their_part_out_and_the_rest_in(
     github: FakeGitHub, shop: Repository, job: Job
 ) -> None:

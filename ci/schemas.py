@@ -91,11 +91,13 @@ def note_run(run: Run) -> None:
     over = run.is_finished and run.will_retry_at is None
     with transaction.atomic():
         Job.objects.select_for_update(no_key=True).get(pk=run.job_id)
+        if NotedRun.objects.filter(run=run).exists():
+            return  # an older word of it, or the same once more
         if run.dequeued_at is not None:
             _write_down(run, number, prefix)
         rows = CISchema.objects.filter(job=run.job_id, pull_request_number=number)
         if over:
-            NotedRun.objects.get_or_create(run=run)
+            NotedRun.objects.create(run=run)
             if not _runs_in(run.account_id, prefix).exists():
                 _let_go(rows)
                 ring_for_due(now(), rows)

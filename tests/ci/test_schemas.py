@@ -199,6 +199,17 @@ def test_a_run_is_looked_for_once(job: Job) -> None:
     assert schemas._unnoted(now()) == []
 
 
+def test_a_late_word_of_a_run_that_was_noted_brings_nothing_back(job: Job) -> None:
+    run = noted(job, 2, name_of(job, 2))
+    CISchema.objects.update(state=DROPPED, due_at=None, dropped_at=now())
+
+    note_run(run)
+    run.status, run.finished_at = RunStatus.RUNNING, None  # as a worker had read it before its end
+    note_run(run)
+
+    assert states() == {name_of(job, 2): DROPPED}
+
+
 def test_a_move_of_a_run_has_its_schemas_written_down(job: Job) -> None:
     run = run_of(job, 2, name_of(job, 2))
     transition = run.transitions.create(to_status=RunStatus.SUCCESS)

@@ -86,6 +86,8 @@ def _compared(aside: Aside, before: Path) -> list[dict[str, Any]]:
     Raises:
         CommandRejected, _Failed
     """
+    if aside.seconds_left <= SPARE_SECONDS:
+        raise _Failed("Too little of the run's time is left to compare. Raise the job's timeout.")
     listing = _selection(aside)
     after = aside.pass_on(listing, MANIFEST)
     if after is None:

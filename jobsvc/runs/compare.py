@@ -29,11 +29,11 @@ def changes_of(runs: Sequence[Run]) -> Mapping[int, dict[str, Any]]:
 
 
 def _shown(file: Artifact) -> dict[str, Any] | None:
-    """None where the file has just been pruned."""
+    """None where the file has just been pruned, or a secret in it was masked out of its shape."""
     try:
         with storages["artifacts"].open(file.storage_name, "rb") as opened:
             found = json.load(opened)
-    except OSError:
+    except (OSError, ValueError):
         return None
     models = found["models"][:MOST_MODELS]
     return {

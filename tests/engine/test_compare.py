@@ -510,10 +510,25 @@ def test_a_model_that_takes_too_long_is_given_up_and_the_others_are_compared(
 
 
 @ON_DUCKDB
-def test_the_runs_own_limit_leaves_models_uncompared_and_ends_nothing(place: Place) -> None:
-    recording = place.pull_request(
-        *("dbt run --select prices",), number=10, timeout_seconds=compare.SPARE_SECONDS
-    )
+def test_where_little_of_the_runs_time_is_left_nothing_is_compared_and_the_run_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "SPARE_SECONDS", 9_000)
+
+    recording = place.pull_request("dbt run --select prices", number=10, timeout_seconds=8_000)
+
+    end = recording.end(last(recording))
+    assert end.ending is Ending.ERROR
+    assert "Too little of the run's time is left" in end.message
+
+
+@ON_DUCKDB
+def test_models_whose_turn_comes_too_late_are_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "ALL_SECONDS", 0)
+
+    recording = place.pull_request("dbt run --select prices", number=20)
 
     assert recording.end(last(recording)).ending is Ending.SUCCESS
     assert "time for comparing was over" in models(recording)["prices"]["message"]

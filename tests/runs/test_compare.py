@@ -85,6 +85,14 @@ def test_a_file_that_has_just_been_pruned_is_none() -> None:
     assert changes_of([run]) == {}
 
 
+def test_a_file_that_masking_left_unreadable_is_none() -> None:
+    run = RunFactory(succeeded=True)
+    step = RunStepFactory(run=run, index=5, kind=StepKind.COMPARE)
+    ArtifactFactory(step=step, path=ARTIFACT, content=b'{"note": "", "models": [{"rows": *****}]}')
+
+    assert changes_of([run]) == {}
+
+
 # --- Which runs compare --------------------------------------------------------------------------
 
 DBT = ToolchainPlan(version="1.11.16", executable="/toolchains/dbt-1.11/bin/dbt")

@@ -389,7 +389,8 @@ def test_a_receiver_that_is_gone_is_posted_to_no_more(
     waits.refresh_from_db()
     assert not webhook.active
     assert "410" in str(webhook.deactivate_reason)
-    assert (event.status, waits.status) == ("failed", "failed")
+    assert (event.status, event.error) == ("failed", "The receiver answered 410.")
+    assert (waits.status, waits.attempts) == ("failed", 0)
 
 
 def test_who_manages_the_account_is_told_by_mail_that_a_webhook_is_off(

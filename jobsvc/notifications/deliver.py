@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils.timezone import now
 
 from accounts.models import User
 from jobsvc import bell
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 SEND = "jobsvc.notifications.tasks.send_delivery"
 LEASE = timedelta(minutes=5)  # longer than a mail takes to a server that answers
+CLOCKS_DIFFER = timedelta(seconds=2)  # ours, and the database's: what was due now is due
 FIRST_WAIT = timedelta(seconds=30)  # before the second try; doubled each time
 LONGEST_WAIT = timedelta(hours=1)
 GIVE_UP_AFTER = timedelta(hours=24)
@@ -101,7 +103,7 @@ def _free() -> QuerySet[Delivery]:
 def _claim(delivery_id: int) -> Delivery | None:
     claimed = (
         _free()
-        .filter(pk=delivery_id, due_at__lte=Now())
+        .filter(pk=delivery_id, due_at__lte=Now() + CLOCKS_DIFFER)
         .update(lease_until=Now() + LEASE, attempts=F("attempts") + 1)
     )
     if not claimed:
@@ -136,7 +138,7 @@ def _is_reader(user: User | None, account_id: int) -> bool:
 
 
 def _close(delivery: Delivery, status: DeliveryStatus, error: str = "") -> None:
-    sent_at = Now() if status == DeliveryStatus.SENT else None
+    sent_at = now() if status == DeliveryStatus.SENT else None
     Delivery.objects.filter(pk=delivery.pk, status=DeliveryStatus.WAITING).update(
         status=status, error=error, due_at=None, lease_until=None, sent_at=sent_at
     )

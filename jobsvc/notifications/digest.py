@@ -34,7 +34,7 @@ def hold(delivery: Delivery) -> None:
     lately = others.exclude(status__in=NOT_SENT).filter(
         Q(sent_at__gte=since) | Q(sent_at=None, created_at__gte=since)
     )
-    like = lately.filter(job=delivery.job_id, likeness=delivery.likeness)
+    like = lately.filter(job=delivery.job_id, likeness=delivery.likeness).exclude(likeness="")
     alone = lately.filter(event__in=FAILURES, held=False)
     many = delivery.event in FAILURES and alone.count() >= MOST
     newest = like.order_by("-pk").first()

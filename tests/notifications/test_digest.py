@@ -10,7 +10,7 @@ from django.utils.timezone import now
 
 from jobsvc.jobs.models import Job
 from jobsvc.notifications.deliver import send_delivery
-from jobsvc.notifications.digest import MOST, SPAN
+from jobsvc.notifications.digest import MOST, SPAN, hold
 from jobsvc.notifications.models import Delivery, DeliveryStatus, Event, Scope
 from jobsvc.notifications.unsubscribe import subscription_of
 from tests.factories import JobFactory
@@ -187,3 +187,14 @@ def test_a_message_that_waits_is_due_ten_minutes_after_the_last_mail(job: Job) -
     assert first.sent_at is not None
     assert second.due_at == first.sent_at + SPAN
     assert second.due_at > now()
+
+
+def test_what_is_like_nothing_waits_for_nothing(job: Job) -> None:
+    for number in range(2):
+        delivery = Delivery(
+            account=job.account, event=Event.WEBHOOK_OFF, address=ADDRESS, key=f"{number}"
+        )
+        hold(delivery)
+        delivery.save()
+
+    assert not Delivery.objects.filter(held=True).exists()

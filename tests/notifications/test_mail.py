@@ -330,7 +330,9 @@ def smtp(server: MailServer, settings: Any) -> MailServer:
 
 
 def make_due() -> None:
-    Delivery.objects.filter(status=DeliveryStatus.WAITING).update(due_at=now())
+    Delivery.objects.filter(status=DeliveryStatus.WAITING).update(
+        due_at=now() - timedelta(seconds=1)
+    )
 
 
 def test_one_failure_and_its_recovery_are_two_mails_in_one_thread(
@@ -375,6 +377,17 @@ def test_not_now_is_tried_again(job: Job, smtp: MailServer) -> None:
     delivery.refresh_from_db()
     assert delivery.status == DeliveryStatus.WAITING
     assert delivery.error == "The mail server answered 451: 4.7.1 Greylisted, come back later"
+
+
+def test_a_server_that_hangs_up_in_the_middle_loses_nothing(job: Job, smtp: MailServer) -> None:
+    asked(job, Event.FAILURE)
+    smtp.inbox.answers = ["421 4.3.2 Shutting down"]
+    (delivery,) = sent_of(ended(job))
+
+    make_due()
+    send_delivery(delivery.pk)
+
+    assert len(smtp.inbox.mails) == 1
 
 
 def test_an_address_that_does_not_exist_is_given_up_with_the_servers_words(
@@ -493,9 +506,13 @@ def test_a_worker_killed_while_it_sends_repeats_it_under_the_same_id_at_most(
     assert len(server.inbox.mails) == 2
 
 
-def test_a_type_that_is_no_mail_has_no_mail(job: Job) -> None:
+def test_a_channel_without_an_address_says_so(job: Job) -> None:
     notification = asked(job, Event.FAILURE)
     notification.type = NotificationType.SLACK
     notification.save()
 
-    assert told_of(ended(job)) == []
+    (delivery,) = sent_of(ended(job))
+
+    delivery.refresh_from_db()
+    assert (delivery.status, mail.outbox) == (DeliveryStatus.FAILED, [])
+    assert "Give it extensions.webhook_url." in delivery.error

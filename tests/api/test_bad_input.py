@@ -15,7 +15,7 @@ from jobsvc.api.v2.jobs import JobBody, TriggerBody
 from jobsvc.runs.models import Run
 from tests.api.addresses import addresses
 from tests.conftest import JSONClient
-from tests.factories import EnvironmentFactory, JobFactory, RunFactory
+from tests.factories import EnvironmentFactory, JobFactory, PullRequestFactory, RunFactory
 
 QUICK = settings(
     max_examples=150,
@@ -193,6 +193,8 @@ def test_no_address_fails_at_a_body_of_the_wrong_kind(
     values = {
         "account_id": account.pk,
         "project_id": job.project_id,
+        "repository_id": job.project.repository_id,
+        "number": PullRequestFactory(repository=job.project.repository).number,
         "pk": {"jobs": job.pk, "environments": job.environment_id}.get(address.kind, 1),
     }
 

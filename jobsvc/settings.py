@@ -11,13 +11,14 @@ import json
 import os
 import secrets
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
 from cryptography.fernet import Fernet
 from csp.constants import NONCE, NONE, SELF
-from environs import Env, validate
+from environs import Env, ValidationError, validate
 
 django_stubs_ext.monkeypatch()  # lets generic Django classes be written with their types
 
@@ -287,9 +288,21 @@ WEBHOOK_MAX_BYTES = env.int(
     5 * 1024**2,
     validate=validate.Range(min=1024, max=25 * 1024**2, error="is from 1024 bytes to 25 MiB"),
 )
+
+
+def _are_networks(given: list[str]) -> None:
+    for text in given:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            raise ValidationError(f"{text!r} is no network such as 10.0.0.0/8") from error
+
+
 # Networks that requests of ours may go to although they are private, or not encrypted:
 # "10.0.0.0/8,127.0.0.0/8". What people type leads nowhere else inside.
-OUTBOUND_NETWORKS: list[str] = env.list("JOBSVC_OUTBOUND_NETWORKS", [])
+OUTBOUND_NETWORKS: list[str] = env.list(
+    "JOBSVC_OUTBOUND_NETWORKS", [], subcast=str.strip, validate=_are_networks
+)
 
 # --- Files -------------------------------------------------------------------------------
 

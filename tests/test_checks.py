@@ -105,6 +105,7 @@ def test_a_try_out_is_no_error_until_it_is_deployed(sound: Any) -> None:
         ("JOBSVC_STOP_GRACE_SECONDS", "soon"),
         ("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", "0"),
         ("JOBSVC_LOG_LEVEL", "loud"),
+        ("JOBSVC_OUTBOUND_NETWORKS", "10.0.0.0/8,the office"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_at_start_by_name(

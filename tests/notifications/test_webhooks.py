@@ -383,8 +383,9 @@ def test_a_receiver_that_is_gone_is_posted_to_no_more(
     webhook: WebhookSubscription, receiver: Receiver
 ) -> None:
     receiver.status = 410
-    waits = DispatchFactory(subscription=webhook)
-    event = fail(webhook, DispatchFactory(subscription=webhook))
+    event, waits = DispatchFactory.create_batch(2, subscription=webhook)
+
+    fail(webhook, event)
 
     waits.refresh_from_db()
     assert not webhook.active

@@ -9,13 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils.timezone import now
 
 from ci import deliveries
 from ci.hooks import OVERLAP, set_secret
 from ci.models import GitHubInstallation, Verdict, WebhookDelivery
 from ci.tasks import sweep
+from ci.webhooks import github_repository
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from tests.ci.payloads import NAME, REMOTE, Hooked, pull_request, read_all, reference, signature
@@ -179,10 +180,27 @@ def test_a_body_of_10_mb_is_refused(door: Hooked) -> None:
     assert not WebhookDelivery.objects.exists()
 
 
-def test_a_body_that_is_longer_than_it_says_is_not_read_on(door: Hooked, settings: Any) -> None:
+def test_a_body_may_be_as_long_as_the_setting_says(door: Hooked, settings: Any) -> None:
     settings.WEBHOOK_MAX_BYTES = 1024
 
-    assert door.post("push", b"x" * 1025, **{"Content-Length": ""}).status_code == 413
+    answers = [door.post("push", b"x" * length).status_code for length in (1024, 1025)]
+
+    assert answers == [400, 413]
+
+
+def test_a_body_that_is_longer_than_it_says_is_not_read_on(door: Hooked, settings: Any) -> None:
+    settings.WEBHOOK_MAX_BYTES = 1024
+    request = RequestFactory().generic("POST", "/", b"x" * 5000)
+    request.META["CONTENT_LENGTH"] = "10"
+
+    assert github_repository(request, door.hook.key).status_code == 413
+    assert len(request.read()) == 5000 - 1025
+
+
+def test_no_token_of_a_form_is_asked_for(door: Hooked) -> None:
+    door.client = Client(enforce_csrf_checks=True)
+
+    assert door.post("ping", reference("ping")).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -503,7 +503,7 @@ class NodeResult(models.Model):
                 fields=["step", "unique_id"], name="one_result_per_node_of_a_step"
             )
         ]
-        indexes = [models.Index(fields=["run", "step"], name="node_result_of_run")]
+        indexes = [models.Index(fields=["run", "unique_id"], name="node_result_of_run")]
 
     def __str__(self) -> str:
         return f"{self.unique_id}: {self.status}"

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                 ('step', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='nodes', to='runs.runstep')),
             ],
             options={
-                'indexes': [models.Index(fields=['run', 'step'], name='node_result_of_run')],
+                'indexes': [models.Index(fields=['run', 'unique_id'], name='node_result_of_run')],
                 'constraints': [models.UniqueConstraint(fields=('step', 'unique_id'), name='one_result_per_node_of_a_step')],
             },
         ),

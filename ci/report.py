@@ -135,15 +135,15 @@ def reports_of(runs: Sequence[Run]) -> dict[int, list[Report]]:
             "pk", "repository"
         )
     )
-    commits = Report.objects.filter(
+    commits = Q(
         job__in={run.job_id for run in about}, sha__in={sha_of(run) for run in about} - {""}
     )
-    comments = Report.objects.filter(
+    comments = Q(
         repository__in={place for place in places.values() if place},
         number__in={run.trigger.github_pull_request_id for run in about} - {None},
     )
     told: dict[tuple[int | None, object], list[Report]] = {}
-    for report in sorted([*commits, *comments], key=lambda report: report.pk):
+    for report in Report.objects.filter(commits | comments).order_by("pk"):
         of_comment = (report.repository_id, report.number)
         key = of_comment if report.number is not None else (report.job_id, report.sha)
         told.setdefault(key, []).append(report)

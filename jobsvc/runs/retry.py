@@ -165,13 +165,21 @@ def failed_step(run: Run) -> RunStep | None:
 
     A step whose failure was only to warn, and after which the run went on, is not it.
     """
-    steps = list(run.steps.order_by("index"))
+    steps = list(run.steps.all())
     last_started = max((step.index for step in steps if step.started_at is not None), default=0)
     for step in steps:
         let_pass = step.on_failure == OnFailure.WARN and step.index < last_started
         if step.status != RunStatus.SUCCESS and not let_pass:
             return step
     return None
+
+
+def goes_on_amid(failed: RunStep) -> bool:
+    """Whether a retry repeats, of the step that failed, only what did not go well.
+
+    Only of a step that came to its own end do the results name every node.
+    """
+    return failed.exit_code == 1 and _is_retryable(failed.command)
 
 
 def preview(run: Run) -> Preview:
@@ -293,8 +301,7 @@ def results_for(run: Run) -> Iterator[str]:
     on from: dbt came to no end of its own, or the files are gone. Then the step runs whole.
     """
     failed = failed_step(run.retrying_run) if run.retrying_run else None
-    # Only of a step that came to its own end do the results name every node.
-    if run.retrying_run is None or failed is None or failed.exit_code != 1:
+    if run.retrying_run is None or failed is None or not goes_on_amid(failed):
         yield ""
         return
     with folder_for(run, "retry") as place:
@@ -302,8 +309,6 @@ def results_for(run: Run) -> Iterator[str]:
 
 
 def _fetch(old: Run, failed: RunStep, copy: Path) -> str:
-    if not _is_retryable(failed.command):
-        return ""
     try:
         source = open_artifact(old, RUN_RESULTS, failed.index)
     except FileNotFoundError:

@@ -304,17 +304,11 @@ class GitProvider(Protocol):
             BadDelivery
         """
 
-    def pull_request(self, access: Access, number: int) -> PullRequestFacts:
-        """A pull request as it is now."""
-
     def changed_files(self, access: Access, number: int) -> ChangedFiles:
         """What a pull request changes, from the repository's root; a renamed file by both names."""
 
     def commit_message(self, access: Access, sha: str) -> str:
         """What a commit's author wrote."""
-
-    def is_of_merged_pull_request(self, access: Access, sha: str, branch: str) -> bool:
-        """Whether a commit came into ``branch`` by a pull request."""
 
     def set_commit_status(
         self,

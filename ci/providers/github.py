@@ -123,13 +123,6 @@ class GitHub:
 
     # --- Questions -------------------------------------------------------------------------
 
-    def pull_request(self, access: Access, number: int) -> PullRequestFacts:
-        answer = _Payload(_call(access, "GET", f"/pulls/{number}"))
-        try:
-            return _facts(answer)
-        except BadDelivery as error:
-            raise ProviderUnavailable(f"GitHub's answer cannot be read: {error}") from error
-
     def changed_files(self, access: Access, number: int) -> ChangedFiles:
         rows = list(_pages(access, f"/pulls/{number}/files", FILES_LIMIT // PAGE))
         names = [row.get(key) for row in rows for key in ("filename", "previous_filename")]
@@ -140,12 +133,6 @@ class GitHub:
 
     def commit_message(self, access: Access, sha: str) -> str:
         return _Payload(_call(access, "GET", f"/commits/{sha}")).maybe_text("commit", "message")
-
-    def is_of_merged_pull_request(self, access: Access, sha: str, branch: str) -> bool:
-        return any(
-            row.get("merged_at") and _Payload(row).maybe_text("base", "ref") == branch
-            for row in _pages(access, f"/commits/{sha}/pulls", 1)
-        )
 
     # --- Reports ---------------------------------------------------------------------------
 

@@ -306,21 +306,10 @@ def test_all_changed_files_are_listed_page_by_page(
     assert len(github.calls_to(r"GET .*/files")) == 3
 
 
-def test_a_commits_message_and_pull_request_are_asked_for(shop: Repository, access: Access) -> None:
+def test_a_commits_message_is_asked_for(shop: Repository, access: Access) -> None:
     number = shop.open("blue", title="Paint it [skip ci]", **{"a.sql": "select 1"})
-    facts = HOST.pull_request(access, number)
 
-    assert facts.head_sha == shop.pulls[number].head_sha
-    assert HOST.commit_message(access, facts.head_sha) == "Paint it [skip ci]"
-
-
-def test_a_merged_commit_is_told_from_a_pushed_one(shop: Repository, access: Access) -> None:
-    pushed = shop.push("main", **{"b.sql": "select 2"})
-    merged = shop.merge(shop.open("blue", **{"a.sql": "select 1"}))
-
-    assert HOST.is_of_merged_pull_request(access, merged, "main")
-    assert not HOST.is_of_merged_pull_request(access, merged, "release")
-    assert not HOST.is_of_merged_pull_request(access, pushed, "main")
+    assert HOST.commit_message(access, shop.pulls[number].head_sha) == "Paint it [skip ci]"
 
 
 # --- Reports -------------------------------------------------------------------------------

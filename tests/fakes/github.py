@@ -697,11 +697,6 @@ def _update_comment(ask: Ask) -> tuple[int, Any]:
     return 200, row
 
 
-def _pull(ask: Ask) -> tuple[int, Any]:
-    pull = ask.repository.pulls.get(int(ask.found[1]))
-    return (200, ask.repository.pull_object(pull)) if pull else (404, {"message": "Not Found"})
-
-
 def _pull_files(ask: Ask) -> tuple[int, Any]:
     pull = ask.repository.pulls.get(int(ask.found[1]))
     if pull is None:
@@ -717,11 +712,6 @@ def _commit(ask: Ask) -> tuple[int, Any]:
     return 200, {"sha": ask.found[1], "commit": {"message": message}}
 
 
-def _commit_pulls(ask: Ask) -> tuple[int, Any]:
-    pulls = [pull for pull in ask.repository.pulls.values() if ask.found[1] in {pull.merge_sha}]
-    return 200, [ask.repository.pull_object(pull) for pull in pulls]
-
-
 ROUTES: tuple[tuple[str, str, Callable[[Ask], tuple[int, Any]]], ...] = (
     ("POST", r"/statuses/([0-9a-f]{40})", _set_status),
     ("POST", r"/check-runs", _write_check_run),
@@ -729,10 +719,8 @@ ROUTES: tuple[tuple[str, str, Callable[[Ask], tuple[int, Any]]], ...] = (
     ("GET", r"/issues/(\d+)/comments", _comments),
     ("POST", r"/issues/(\d+)/comments", _create_comment),
     ("PATCH", r"/issues/comments/(\d+)", _update_comment),
-    ("GET", r"/pulls/(\d+)", _pull),
     ("GET", r"/pulls/(\d+)/files", _pull_files),
     ("GET", r"/commits/([0-9a-f]{40})", _commit),
-    ("GET", r"/commits/([0-9a-f]{40})/pulls", _commit_pulls),
 )
 
 

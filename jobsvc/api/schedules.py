@@ -14,6 +14,7 @@ from typing import Any
 from rest_framework.exceptions import ValidationError
 
 from jobsvc.api.fields import whole_number
+from jobsvc.jobs.schedule import line
 
 DATE_TYPES = ("every_day", "days_of_week", "custom_cron", "interval_cron")
 CRON_TYPES = ("custom_cron", "interval_cron")  # these carry the cron line themselves
@@ -75,19 +76,19 @@ def read_schedule(posted: Any, *, stored_cron: str = "") -> Schedule:
         raise _wrong("date.type", f"Choose one of {', '.join(DATE_TYPES)}.")
 
     if date_type in CRON_TYPES:
-        line = _cron(date.get("cron"), "date.cron") or cron
-        if not line:
+        meant = _cron(date.get("cron"), "date.cron") or cron
+        if not meant:
             raise _wrong("date.cron", "Give a cron line of five fields, such as 0 6 * * 1-5.")
-        shown_date: dict[str, Any] = {"type": date_type, "cron": line}
+        shown_date: dict[str, Any] = {"type": date_type, "cron": meant}
         shown_time = _unused_time(time)
     else:
         shown_date = _date(date_type, date, cron)
         shown_time = _time(time, cron)
-        line = _line(shown_date, shown_time, cron, stored_cron)
-    shown = {"cron": line, "date": shown_date, "time": shown_time}
+        meant = _line(shown_date, shown_time, cron, stored_cron)
+    shown = {"cron": meant, "date": shown_date, "time": shown_time}
     if zone != "UTC":
         shown["timezone"] = zone
-    return Schedule(shown, line, zone)
+    return Schedule(shown, meant, zone)
 
 
 def _part(posted: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -169,12 +170,12 @@ def _line(
             ),
             "0",
         )
-    if time["type"] == "at_exact_hours":
-        hour = ",".join(str(hour) for hour in time["hours"])
-    else:
-        hour = "*" if time["interval"] == 1 else f"*/{time['interval']}"
-    days = ",".join(str(day) for day in date["days"]) if "days" in date else "*"
-    return f"{minute} {hour} * * {days}"
+    return line(
+        minute=str(minute),
+        hours=time["hours"] if time["type"] == "at_exact_hours" else (),
+        interval=time["interval"],
+        days=date.get("days", ()),
+    )
 
 
 def _fields(cron: str) -> list[str]:

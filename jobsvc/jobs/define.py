@@ -23,17 +23,31 @@ from jobsvc.statuses import State
 FIXED_TYPES = {JobType.CI, JobType.ADAPTIVE}
 
 
-def define_job(job: Job, *, completion: Completion | None) -> Job:
+class ChangedMeanwhile(Exception):
+    """Somebody else has saved the job since whoever saves it now has read it."""
+
+
+def define_job(
+    job: Job, *, completion: Completion | None, as_read_at: datetime | None = None
+) -> Job:
     """Save ``job``, new or changed, with what starts it; nothing is saved if a rule is broken.
 
     A job that was deactivated is active again: whoever saves it has looked at it.
 
+    Args:
+        as_read_at: the ``updated_at`` that the change stands on; None saves over whatever is there.
+
     Raises:
         ValidationError: keyed by field, each message says what is wrong and what to do.
+        ChangedMeanwhile: the job's ``updated_at`` is another now.
     """
     with transaction.atomic():
         # The lock keeps two saves from closing a circle that neither could see.
         Account.objects.select_for_update(no_key=True).get(pk=job.account_id)
+        if as_read_at is not None:
+            there = Job.objects.select_for_update(no_key=True).get(pk=job.pk)
+            if there.updated_at != as_read_at:
+                raise ChangedMeanwhile
         extended = extensions.read(job.extensions)
         _check_type(job)
         _check_place(job)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -139,6 +139,30 @@ def newest_of_job(job: Job, *, since: datetime, until: datetime, number: int) ->
         if len(found) == number or start == since:
             return [moment for moment in found if moment >= since]
         span *= 4
+
+
+def line(
+    *, minute: str = "0", hours: Sequence[int] = (), interval: int = 1, days: Sequence[int] = ()
+) -> str:
+    """The cron expression of a rhythm: at ``hours``, or every ``interval`` hours, on ``days``.
+
+    Args:
+        days: from 0, Sunday, to 6; none are all.
+    """
+    every = "*" if interval == 1 else f"*/{interval}"
+    hour = ",".join(map(str, hours)) or every
+    return f"{minute} {hour} * * {','.join(map(str, days)) or '*'}"
+
+
+def clock_change(timezone: str, *, after: datetime) -> datetime | None:
+    """The first moment after ``after``, within a year, at which the zone's clocks are changed."""
+    zone = ZoneInfo(timezone)
+    for days in range(366):
+        low = (after + timedelta(days=days)).astimezone(UTC)
+        high = low + timedelta(days=1)
+        if low.astimezone(zone).utcoffset() != high.astimezone(zone).utcoffset():
+            return _change(zone, low, high)
+    return None
 
 
 def in_words(cron: str, timezone: str = "UTC") -> str:

@@ -10,7 +10,7 @@ from django.utils.timezone import now
 
 from jobsvc.engine.state import MANIFEST
 from jobsvc.jobs.advice import Facts, Finding, advise
-from jobsvc.jobs.models import Job, JobType
+from jobsvc.jobs.models import CompletionTrigger, Job, JobType
 from jobsvc.jobs.selection import Project
 from jobsvc.runs.artifacts import open_artifact
 from jobsvc.runs.defer import state_of_environment, state_of_job, usable
@@ -24,7 +24,7 @@ LARGEST_MANIFEST = 32 * 1024**2  # bytes; a larger one takes too long while some
 
 
 def advice_on(job: Job) -> list[Finding]:
-    """What there is to say about ``job``, which is saved, by what is known now."""
+    """What there is to say about ``job``, saved or not, by what is known now."""
     return advise(job, facts_of(job))
 
 
@@ -35,7 +35,9 @@ def facts_of(job: Job) -> Facts:
     return Facts(
         now=now(),
         usual_seconds=usual_seconds(job),
-        follows_jobs=job.completion_triggers.filter(upstream__state=State.ACTIVE).exists(),
+        follows_jobs=CompletionTrigger.objects.filter(
+            job=job.pk, upstream__state=State.ACTIVE
+        ).exists(),
         has_state=None if state is None else state.exists(),
         project=project,
         source=source,
@@ -45,7 +47,7 @@ def facts_of(job: Job) -> Facts:
 
 def usual_seconds(job: Job) -> int | None:
     """What nine in ten of the job's latest successes did not exceed; None where there are few."""
-    runs = Run.objects.filter(job=job, status=RunStatus.SUCCESS, started_at__isnull=False)
+    runs = Run.objects.filter(job=job.pk, status=RunStatus.SUCCESS, started_at__isnull=False)
     times = runs.order_by("-pk").values_list("started_at", "finished_at")[:RUNS_LOOKED_AT]
     durations = sorted((end - start).total_seconds() for start, end in times if start and end)
     if len(durations) < FEWEST_RUNS:

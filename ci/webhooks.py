@@ -94,9 +94,12 @@ def _read(request: HttpRequest, body: bytes, known: Sequence[str]) -> tuple[Head
     head = provider.head_of(request.headers)
     event = provider.read_event(head.event, body)
     try:
-        return head, event, body.decode()
+        text = body.decode()
     except UnicodeDecodeError as error:
         raise BadDelivery("The delivery is not UTF-8. Send it as that.") from error
+    if "\0" in text:  # beside the payload of a form, which nobody reads
+        raise BadDelivery("The delivery has a NUL character. Send it without.")
+    return head, event, text
 
 
 def _body_of(request: HttpRequest) -> bytes:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -68,6 +68,7 @@ NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98})/[A-Za-z0-9._-]{1,100}")
 SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 LONGEST_REF = 255  # characters that are kept of a branch's or person's name
 LONGEST_TITLE = 1000  # characters
+LONGEST_WORD = 100  # characters of a delivery's id, kind or action
 LARGEST_NUMBER = 2**53
 
 
@@ -109,10 +110,10 @@ class GitHub:
             return _pull_request_event(payload, installation_id)
         if event == "push":
             return _push_event(payload, installation_id)
-        repository = payload.maybe_text("repository", "full_name")
+        repository = payload.maybe_text("repository", "full_name")[:LONGEST_REF]
         if event == "ping":
             return Ping(repository=repository, installation_id=installation_id)
-        action = payload.maybe_text("action")[:LONGEST_REF]
+        action = payload.maybe_text("action")[:LONGEST_WORD]
         if event == "installation" and installation_id is not None:
             return InstallationEvent(
                 action=action,
@@ -236,11 +237,11 @@ class _Payload:
     def moment(self, *path: str) -> datetime:
         try:
             value = parse_datetime(self.text(*path))
-        except ValueError:
-            value = None
-        if value is None or value.tzinfo is None:
-            raise BadDelivery(f"The delivery has no time at {'.'.join(path)}.")
-        return value
+            if value is not None and value.tzinfo is not None:
+                return value.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass  # no such day, or one that no calendar has
+        raise BadDelivery(f"The delivery has no time at {'.'.join(path)}.")
 
 
 def _load(body: bytes) -> Any:
@@ -318,7 +319,9 @@ def _push_event(payload: _Payload, installation_id: int | None) -> PushEvent:
 
 
 def _is_word(text: str) -> bool:
-    return 0 < len(text) <= 100 and text.isascii() and text.isprintable() and " " not in text
+    return (
+        0 < len(text) <= LONGEST_WORD and text.isascii() and text.isprintable() and " " not in text
+    )
 
 
 # --- Writing -------------------------------------------------------------------------------

@@ -273,6 +273,24 @@ def test_nothing_that_stands_anywhere_in_a_delivery_is_worse_than_unreadable(nam
 
 
 @pytest.mark.parametrize(
+    "moment",
+    [
+        "2026-03-02",
+        "2026-03-02T12:00:00",
+        "2026-13-02T12:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+    ],
+)
+def test_what_is_no_moment_of_the_calendar_is_refused(moment: str) -> None:
+    payload = reference("pull_request-synchronize")
+    payload["pull_request"]["updated_at"] = moment
+
+    with pytest.raises(BadDelivery, match="no time at updated_at"):
+        read("pull_request", payload)
+
+
+@pytest.mark.parametrize(
     "name", ["acme/../../user", "acme/shop?x", "acme", "acme/shop/x", "acme/..", "a b/c", "/x"]
 )
 def test_a_name_that_would_lead_elsewhere_in_an_address_is_refused(name: str) -> None:

@@ -214,6 +214,7 @@ def test_no_token_of_a_form_is_asked_for(door: Hooked) -> None:
         b'{"action": "\\ud800"}',
         '{"action": "opened"}'.encode("utf-16"),
         b'{"action": "opened", "pull_request": []}',
+        b"payload=%7B%22action%22%3A%22created%22%7D&x=a\x00b",
     ],
 )
 def test_what_cannot_be_read_is_400(door: Hooked, body: bytes) -> None:
@@ -227,6 +228,15 @@ def test_what_cannot_be_read_is_400(door: Hooked, body: bytes) -> None:
 @pytest.mark.parametrize("header", ["X-GitHub-Event", "X-GitHub-Delivery"])
 def test_a_delivery_that_does_not_say_what_it_is_is_400(door: Hooked, header: str) -> None:
     assert door.post("ping", reference("ping"), **{header: "x" * 101}).status_code == 400
+
+
+@pytest.mark.parametrize("event", ["ping", "issues", "pull_request", "installation"])
+def test_words_of_any_length_are_kept_as_far_as_a_column_has_room(door: Hooked, event: str) -> None:
+    long = {"action": "x" * 3000, "repository": {"full_name": "y" * 3000}}
+
+    door.post(event, long | {"installation": {"id": 1, "account": {"login": "z" * 3000}}})
+
+    WebhookDelivery.objects.get().clean_fields()
 
 
 def test_only_a_post_is_answered(door: Hooked) -> None:

@@ -9,7 +9,7 @@ from django.urls import URLPattern, path, register_converter
 from django.urls.converters import IntConverter
 from django.views.generic import RedirectView
 
-from jobsvc.console.views import jobs, retry, runs, shell, timing
+from jobsvc.console.views import jobs, retry, run_list, runs, shell, timing
 
 app_name = "console"
 
@@ -36,7 +36,8 @@ urlpatterns = [
     *both(
         "deploy/<number:account_id>", RedirectView.as_view(pattern_name="console:runs"), "account"
     ),
-    *both("deploy/<number:account_id>/runs", runs.run_list, "runs"),
+    *both("deploy/<number:account_id>/runs", run_list.run_list, "runs"),
+    *both("deploy/<number:account_id>/runs/cancel", run_list.cancel_queued, "cancel_queued"),
     *both(PROJECT, RedirectView.as_view(pattern_name="console:jobs"), "project"),
     *both(f"{PROJECT}/jobs", jobs.job_list, "jobs"),
     *both(f"{PROJECT}/jobs/<number:job_id>", jobs.job_detail, "job"),

@@ -243,6 +243,7 @@ class Run(models.Model):
                 fields=["status"], condition=Q(status__in=UNFINISHED), name="run_unfinished"
             ),
             models.Index(fields=["account", "finished_at"], name="run_by_end"),
+            models.Index(fields=["account", "created_at"], name="run_by_begin"),
             models.Index(
                 fields=["concurrency_key", "id"],
                 condition=Q(status=RunStatus.QUEUED),

@@ -18,7 +18,7 @@ BAR, GAP = 6, 2
 LOWEST = 4  # of a run that took no time
 
 
-def run_strip(runs: Sequence[Run], *, room: int) -> SafeString:
+def run_strip(runs: Sequence[Run], *, room: int, which: str = "The last") -> SafeString:
     """``runs``, oldest first, in a picture with room for ``room`` of them, newest at the right.
 
     A bar's height goes by the square root of its run's duration: the longest fills the strip
@@ -45,7 +45,7 @@ def run_strip(runs: Sequence[Run], *, room: int) -> SafeString:
         address = reverse("console:run", args=[run.account_id, run.project_id, run.pk])
         bars.append(element("a", element("title", words), bar, href=address, aria_label=words))
     went_wrong = sum(1 for run in runs if look(run).tone == "err")
-    summary = f"The last {len(runs)} runs, {went_wrong} of them in error"
+    summary = f"{which} {len(runs)} runs, {went_wrong} of them in error"
     return element(
         "svg",
         *bars,

@@ -36,4 +36,8 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('step', 'unique_id'), name='one_result_per_node_of_a_step')],
             },
         ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(fields=['account', 'created_at'], name='run_by_begin'),
+        ),
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -43,15 +44,35 @@ class Asking:
 
     Attributes:
         action: the host's word; empty where a person asks.
+        at: when that happened, by the host's clock; None where a person asks.
         reopened: it was closed until now.
         again: build the commit once more, whatever the job's filters say.
     """
 
     action: str = ""
+    at: datetime | None = None
     reopened: bool = False
     again: bool = False
     user: User | None = None
     api_token: Token | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A pull request as it is known once an event of it was written down.
+
+    Attributes:
+        was_open: until now, or nothing was known of it.
+        is_late: what was known before is newer than what the event tells.
+    """
+
+    row: PullRequest
+    was_open: bool = True
+    is_late: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.row.state == PullRequestState.OPEN
 
 
 @dataclass(frozen=True)
@@ -75,12 +96,14 @@ def take_event(event: PullRequestEvent, repository: Repository) -> list[str]:
     Raises:
         ProviderUnavailable: the host did not answer; what did not need it was done.
     """
-    pull_request, was_closed = remember(event, repository)
-    if pull_request is None:
+    known = remember(event, repository)
+    pull_request = known.row
+    if not known.is_open and (event.action == Action.CLOSED or known.was_open):
+        # Its closing may come later than what else happened to it since, or never.
+        return [*close(pull_request), *merges.take_merged(pull_request)]
+    if known.is_late and not _is_of_newest(event, pull_request):
         return ["It is older than what is known of the pull request, so nothing follows."]
     match event.action:
-        case Action.CLOSED:
-            return [*close(pull_request), *merges.take_merged(pull_request)]
         case Action.CONVERTED_TO_DRAFT:
             return [
                 "It is a draft now. Runs that are going on go on; new commits are built by jobs "
@@ -91,17 +114,21 @@ def take_event(event: PullRequestEvent, repository: Repository) -> list[str]:
         case Action.UNLABELED:
             return ["A label was taken off it, so nothing follows."]
         case _:
-            return decide(pull_request, Asking(action=event.action, reopened=was_closed))
+            return decide(
+                pull_request,
+                Asking(
+                    action=event.action,
+                    at=event.pull_request.changed_at,
+                    reopened=known.is_open and not known.was_open,
+                ),
+            )
 
 
 # --- What is known of it -------------------------------------------------------------------
 
 
-def remember(event: PullRequestEvent, repository: Repository) -> tuple[PullRequest | None, bool]:
-    """Write down what ``event`` tells; None where something newer is known.
-
-    Also whether the pull request was closed until now, and is open.
-    """
+def remember(event: PullRequestEvent, repository: Repository) -> Known:
+    """Write down what ``event`` tells, unless something newer is known."""
     facts = event.pull_request
     told = {
         "title": facts.title,
@@ -126,17 +153,17 @@ def remember(event: PullRequestEvent, repository: Repository) -> tuple[PullReque
             defaults={**told, "replaced_shas": _given_way(event, "")},
         )
         if is_new:
-            return row, False
+            return Known(row)
+        was_open = row.state == PullRequestState.OPEN
         if is_outdated(event, row):
-            return None, False
-        was_closed = row.state != PullRequestState.OPEN
+            return Known(row, was_open, is_late=True)
         replaced = row.replaced_shas if facts.changed_at == row.changed_at else []
         new = [sha for sha in _given_way(event, row.head_sha) if sha not in replaced]
         row.replaced_shas = [*replaced, *new][-MOST_REPLACED:]
         for name, value in told.items():
             setattr(row, name, value)
         row.save()
-    return row, was_closed and row.state == PullRequestState.OPEN
+    return Known(row, was_open)
 
 
 def is_outdated(event: PullRequestEvent, row: PullRequest) -> bool:
@@ -154,6 +181,14 @@ def is_outdated(event: PullRequestEvent, row: PullRequest) -> bool:
     if row.head_sha in {facts.head_sha, event.head_before}:
         return False
     return facts.head_sha in row.replaced_shas or event.head_before in row.replaced_shas
+
+
+def _is_of_newest(event: PullRequestEvent, row: PullRequest) -> bool:
+    """Whether something happened to the commit that is the newest still, and may not have been
+    looked at: another event, of a label say, was only quicker."""
+    facts = event.pull_request
+    is_open = row.state == PullRequestState.OPEN and facts.is_open
+    return is_open and facts.head_sha == row.head_sha
 
 
 def _given_way(event: PullRequestEvent, known_head: str) -> list[str]:
@@ -426,7 +461,8 @@ def why_not_again(check: Check, pull_request: PullRequest, asking: Asking) -> st
     run = check.run
     if run is not None and not run.is_finished and not run.cancel_requested_at:
         return f"run {run.pk} builds this commit already."
-    is_later = check.asked_at is None or pull_request.changed_at > check.asked_at
+    at = asking.at or pull_request.changed_at
+    is_later = check.asked_at is None or at > check.asked_at
     is_reopened = asking.action == Action.REOPENED and (is_later or asking.reopened)
     gave_way = run is not None and run.cancel_reason in GAVE_WAY
     if asking.again or is_reopened or (gave_way and is_later):

@@ -13,7 +13,9 @@ from ci.hooks import address_of
 from ci.models import Check, Decision, PullRequest, PullRequestState, Verdict, WebhookDelivery
 from ci.pull_requests import NotBuilt, approve, rerun
 from jobsvc.jobs.models import Job
+from jobsvc.runs.cancel import cancel_run
 from jobsvc.runs.models import Run
+from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import CancelReason, CauseCategory, RunStatus
 from tests.ci.payloads import REMOTE, Hooked, pull_request, read_all, sha
 from tests.factories import (
@@ -602,6 +604,62 @@ def test_an_older_closing_closes_nothing() -> None:
 
     assert PullRequest.objects.get().state == PullRequestState.OPEN
     assert Run.objects.get().status == RunStatus.QUEUED
+
+
+@pytest.mark.parametrize("action", ["opened", "synchronize", "reopened", "ready_for_review"])
+def test_what_happened_to_the_newest_commit_counts_also_after_a_label_was_put_on(
+    action: str,
+) -> None:
+    told(make_job(), pull_request("labeled", at=9), pull_request(action, at=5))
+
+    assert Run.objects.get().configuration["git_sha"] == sha("a")
+
+
+def test_a_new_base_counts_also_after_a_label_was_put_on() -> None:
+    job = make_job()
+
+    told(
+        job,
+        pull_request("opened", base="develop"),
+        pull_request("labeled", at=9),
+        pull_request("edited", at=5, base_before="develop"),
+    )
+
+    assert Run.objects.count() == 1
+
+
+def test_what_is_late_starts_no_second_run_of_a_commit() -> None:
+    job = make_job()
+    told(job, pull_request("opened"), pull_request("closed", at=1), pull_request("reopened", at=2))
+    cancel_run(Run.objects.latest("pk"), by="a test", reason=CancelReason.SUPERSEDED)
+
+    told(job, pull_request("labeled", at=9), pull_request("reopened", at=2))
+
+    assert Run.objects.count() == 2
+
+
+@pytest.mark.parametrize("action", ["labeled", "edited", "converted_to_draft"])
+def test_what_happens_to_a_closed_pull_request_tells_that_it_was_closed(action: str) -> None:
+    closed = pull_request("closed", at=5, merged=sha("f"))
+    labelled = closed | {"action": action}
+
+    told(make_job(), pull_request("opened"), labelled)
+
+    assert PullRequest.objects.get().state == PullRequestState.MERGED
+    assert Run.objects.get().cancel_reason == CancelReason.CLOSED
+
+
+def test_a_closed_pull_request_that_is_labeled_cancels_no_run_that_somebody_started_since() -> None:
+    job = make_job()
+    closed = pull_request("closed", at=5)
+    told(job, pull_request("opened"), closed)
+    trigger = Trigger(cause="By hand", cause_category=CauseCategory.API, github_pull_request_id=2)
+    run = trigger_run(job, trigger)
+
+    told(job, closed | {"action": "labeled"})
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.QUEUED
 
 
 def pushes(*letters: str) -> list[dict[str, Any]]:

@@ -9,7 +9,18 @@ from django.urls import URLPattern, path, register_converter
 from django.urls.converters import IntConverter
 from django.views.generic import RedirectView
 
-from jobsvc.console.views import jobs, retry, run_list, runs, shell, timing
+from jobsvc.console.views import (
+    jobs,
+    retry,
+    run_config,
+    run_docs,
+    run_list,
+    run_logs,
+    run_results,
+    runs,
+    shell,
+    timing,
+)
 
 app_name = "console"
 
@@ -45,7 +56,12 @@ urlpatterns = [
     *both(f"{PROJECT}/runs/<number:run_id>", runs.run_detail, "run"),
     *both(f"{PROJECT}/runs/<number:run_id>/cancel", runs.run_cancel, "run_cancel"),
     *both(f"{PROJECT}/runs/<number:run_id>/retry", retry.run_retry, "run_retry"),
+    *both(f"{PROJECT}/runs/<number:run_id>/logs", run_logs.run_logs, "run_logs"),
     *both(f"{PROJECT}/runs/<number:run_id>/logs/tail", runs.log_tail, "log_tail"),
+    *both(f"{PROJECT}/runs/<number:run_id>/results", run_results.run_results, "run_results"),
+    *both(f"{PROJECT}/runs/<number:run_id>/config", run_config.run_config, "run_config"),
+    *both(f"{PROJECT}/runs/<number:run_id>/docs", run_docs.run_docs, "run_docs"),
+    *both(f"{PROJECT}/runs/<number:run_id>/docs/page", run_docs.run_docs_page, "run_docs_page"),
     *both(f"{PROJECT}/runs/<number:run_id>/timing", timing.run_timing, "run_timing"),
     *both(f"{PROJECT}/runs/<number:run_id>/artifacts", runs.artifact_list, "artifacts"),
     path(

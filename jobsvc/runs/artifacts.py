@@ -31,7 +31,16 @@ def of_run(run: Run, step_index: int | None = None) -> list[str]:
 def open_artifact(run: Run, path: str, step_index: int | None = None) -> IO[bytes] | None:
     """A file of a step, or of the run as a whole; None if there is none. The caller closes it."""
     artifact = _best_first(run, step_index).filter(path=path).first()
-    return storages["artifacts"].open(artifact.storage_name, "rb") if artifact else None
+    return opened(artifact) if artifact else None
+
+
+def opened(artifact: Artifact) -> IO[bytes]:
+    """The file of ``artifact``. The caller closes it.
+
+    Raises:
+        FileNotFoundError: storage has lost it.
+    """
+    return storages["artifacts"].open(artifact.storage_name, "rb")
 
 
 def latest_of_job(job: Job, path: str) -> IO[bytes] | None:

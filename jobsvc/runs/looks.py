@@ -58,5 +58,10 @@ def look(thing: Run | RunStep) -> Look:
 
 
 def node_look(node: NodeResult) -> Look:
-    """The look of what a step made of a node; a word that is new to us is shown as it is."""
-    return NODE_LOOKS.get(node.status) or Look("?", node.status.capitalize(), "mut")
+    """The look of what a step made of a node."""
+    return look_of_node(node.status)
+
+
+def look_of_node(status: str) -> Look:
+    """The look of dbt's word for a node; a word that is new to us is shown as it is."""
+    return NODE_LOOKS.get(status) or Look("?", status.capitalize(), "mut")

@@ -327,7 +327,7 @@ def test_a_runs_files_can_be_downloaded(visitor_of: VisitorOf) -> None:
     link = reverse(
         "console:artifact", args=[run.account_id, run.project_id, run.pk, "manifest.json"]
     )
-    assert link in text(visitor, url(run))
+    assert link in text(visitor, url(run, "artifacts"))
 
     response = visitor.get(link)
 

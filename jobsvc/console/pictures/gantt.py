@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from django.utils.safestring import SafeString
 
@@ -36,8 +37,10 @@ class _Scale:
         return LABELS + (WIDTH - LABELS) * min(max(part, 0.0), 1.0)
 
 
-def gantt(nodes: Sequence[NodeResult], *, moment: datetime) -> SafeString | None:
+def gantt(nodes: Sequence[NodeResult], *, moment: datetime, results: str = "") -> SafeString | None:
     """``nodes`` of one step, a lane a thread, a bar a node; None where none has begun.
+
+    A bar leads to its node on the page ``results``, which is this one where it is not given.
 
     The axis goes to the last end, or to ``moment`` while a node still runs: the long quiet tail
     of one slow model is the finding. Of more than 2,000 nodes the longest are shown.
@@ -66,7 +69,7 @@ def gantt(nodes: Sequence[NodeResult], *, moment: datetime) -> SafeString | None
             )
             for place, lane in enumerate(lanes)
         ),
-        joined(_bar(node, scale, lanes.index(node.thread), moment) for node in shown),
+        joined(_bar(node, scale, lanes.index(node.thread), moment, results) for node in shown),
         class_="gantt",
         role="group",
         aria_label=words,
@@ -74,7 +77,7 @@ def gantt(nodes: Sequence[NodeResult], *, moment: datetime) -> SafeString | None
     )
 
 
-def _bar(node: NodeResult, scale: _Scale, lane: int, moment: datetime) -> SafeString:
+def _bar(node: NodeResult, scale: _Scale, lane: int, moment: datetime, results: str) -> SafeString:
     shown = node_look(node)
     begun = scale.x(node.started_at or scale.start)
     width = max(scale.x(_end(node, moment)) - begun, NARROWEST)
@@ -91,7 +94,7 @@ def _bar(node: NodeResult, scale: _Scale, lane: int, moment: datetime) -> SafeSt
         box,
         label,
         class_=f"node {shown.tone}{tests}{live}",
-        href=f"?node={node.unique_id}",
+        href=f"{results}?node={quote(node.unique_id)}#node",
         aria_label=words,
     )
 

@@ -20,7 +20,7 @@ from jobsvc.jobs.extensions import Mode
 from jobsvc.jobs.models import CompletionTrigger, Job
 from jobsvc.jobs.schedule import in_words
 from jobsvc.runs.looks import look, node_look
-from jobsvc.runs.models import Run, RunStep
+from jobsvc.runs.models import NodeResult, Run, RunStep
 from jobsvc.statuses import RunStatus, State
 
 register = template.Library()
@@ -69,8 +69,8 @@ def queued_for(run: Run) -> timedelta:
 
 
 @register.filter
-def ran_for(thing: Run | RunStep) -> timedelta | None:
-    """How long a run or a step worked, until now while it does; None if it never began.
+def ran_for(thing: Run | RunStep | NodeResult) -> timedelta | None:
+    """How long a run, a step or a node worked, until now while it does; None if it never began.
 
     A run works from the moment a worker takes it, so that its waiting and its work add up.
     """

@@ -11,16 +11,8 @@ from django.views.decorators.http import require_http_methods
 from accounts.models import Membership
 from accounts.roles import Action
 from jobsvc.console.access import member_of_account, page
-from jobsvc.console.views.runs import run_of
-from jobsvc.runs.models import Run
-from jobsvc.runs.retry import (
-    SENTENCES,
-    RetryRefused,
-    preview,
-    refusal_of,
-    retry_run,
-    with_retry_facts,
-)
+from jobsvc.console.views.run_header import retry_plan, run_of, why_no_retry
+from jobsvc.runs.retry import RetryRefused, retry_run
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -31,9 +23,7 @@ def run_retry(
     """Say what a retry would do, or why there is none; do it by POST."""
     run = run_of(membership, project_id, run_id)
     if request.method != "POST":
-        refusal = refusal_of(with_retry_facts(Run.objects.all()).get(pk=run.pk))
-        why_not = SENTENCES[refusal] if refusal else ""
-        context = {"run": run, "why_not": why_not, "preview": preview(run)}
+        context = {"run": run, "why_not": why_no_retry(run), "retry": retry_plan(run)}
         return page(request, membership, "console/run_retry.html", context)
     try:
         new = retry_run(run, user=membership.user)

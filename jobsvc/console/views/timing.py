@@ -8,14 +8,15 @@ from datetime import timedelta
 from itertools import groupby
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from django.views.decorators.http import require_safe
 
 from accounts.models import Membership
-from jobsvc.console.access import is_fragment, member_of_account, page
+from jobsvc.console.access import is_fragment, member_of_account
 from jobsvc.console.pictures.gantt import gantt
-from jobsvc.console.views.runs import run_of
+from jobsvc.console.views.run_header import run_of, run_page
 from jobsvc.runs.models import NodeResult, RunStep
 
 ROWS = 200  # of the table beside a picture; the results page has them all
@@ -51,15 +52,16 @@ def run_timing(
         .order_by("step__index", "started_at", "pk")
     )
     moment = now()
+    results = reverse("console:run_results", args=[run.account_id, run.project_id, run.pk])
     steps = []
     for step, of_step in groupby(nodes, key=lambda node: node.step):
         begun = list(of_step)
-        picture = gantt(begun, moment=moment)
+        picture = gantt(begun, moment=moment, results=results)
         if picture is not None:
             steps.append(_timing(step, begun, picture))
-    context = {"run": run, "tab": "timing", "steps": steps, "live": not run.is_finished}
+    context = {"tab": "timing", "steps": steps}
     template = "console/_timing.html" if is_fragment(request) else "console/timing.html"
-    return page(request, membership, template, context)
+    return run_page(request, membership, template, run, context)
 
 
 def _timing(step: RunStep, nodes: Sequence[NodeResult], picture: SafeString) -> StepTiming:

@@ -1,0 +1,305 @@
+"""What became of each node of a run: the table, one node beside it, and the file of it all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Case, Count, IntegerField, Q, QuerySet, Value, When
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_safe
+
+from accounts.models import Membership
+from jobsvc.console.access import is_fragment, member_of_account
+from jobsvc.console.asked import LARGEST_NUMBER, number
+from jobsvc.console.export import Cell, csv_response
+from jobsvc.console.pictures.node_strip import node_strip
+from jobsvc.console.views.run_header import run_of, run_page
+from jobsvc.engine.events import RUNNING
+from jobsvc.engine.results import FAILED
+from jobsvc.runs.artifacts import opened
+from jobsvc.runs.looks import look_of_node
+from jobsvc.runs.models import Artifact, NodeResult, Run
+
+PAGE_SIZE = 50  # nodes
+LONGEST_SEARCH = 200  # characters
+HISTORY = 20  # results of a node in the picture
+LOOKED_BACK = 60  # runs of the job in which they are looked for
+LARGEST_SQL = 128 * 1024  # bytes of compiled SQL that are shown
+
+# What a reader looks for comes first.
+RANK = Case(
+    When(status__in=FAILED, then=Value(0)),
+    When(status="warn", then=Value(1)),
+    When(status=RUNNING, then=Value(2)),
+    When(status__in=["skipped", "cancelled"], then=Value(3)),
+    default=Value(4),
+    output_field=IntegerField(),
+)
+
+HEADING = (
+    "step",
+    "unique_id",
+    "name",
+    "resource_type",
+    "materialized",
+    "status",
+    "message",
+    "rows_affected",
+    "failures",
+    "thread",
+    "started_at",
+    "executing_at",
+    "finished_at",
+    "seconds",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the query string asks to see. Empty means all."""
+
+    status: str
+    kind: str
+    name: str
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self.status or self.kind or self.name)
+
+    @property
+    def query(self) -> str:
+        """As a query string that ends so that more may follow."""
+        given = {"status": self.status, "type": self.kind, "q": self.name}
+        text = urlencode({name: value for name, value in given.items() if value})
+        return f"{text}&" if text else ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value that a filter may have."""
+
+    value: str
+    words: str
+    number: int
+
+
+@dataclass(frozen=True)
+class NodePart:
+    """What is shown of one node.
+
+    Attributes:
+        timing: (what, how long) in the order in which it happened.
+        sql: what was sent to the warehouse, at most ``LARGEST_SQL``; empty where none was kept.
+        is_cut: there is more of it than is shown.
+        picture: its last results, in this run and earlier ones of the job.
+        others: its results in other steps of this run.
+    """
+
+    node: NodeResult
+    timing: Sequence[tuple[str, str]]
+    sql: str
+    is_cut: bool
+    sql_path: str
+    picture: SafeString
+    history: Sequence[NodeResult]
+    others: Sequence[NodeResult]
+
+
+@require_safe
+@member_of_account()
+def run_results(
+    request: HttpRequest, membership: Membership, project_id: int, run_id: int
+) -> HttpResponseBase:
+    """The nodes of a run, failed first. ``?node=`` shows one beside them, ``?format=csv`` all.
+
+    ``?status=``, ``?type=`` and ``?q=`` (of the name) filter; ``?after=`` is the cursor.
+    """
+    run = run_of(membership, project_id, run_id)
+    asked = Asked(
+        status=request.GET.get("status", "")[:40],
+        kind=request.GET.get("type", "")[:40],
+        name=request.GET.get("q", "").strip()[:LONGEST_SEARCH].replace("\0", ""),
+    )
+    nodes = _filtered(NodeResult.objects.filter(run=run), asked)
+    if request.GET.get("format") == "csv":
+        return _file(run, nodes)
+    after = _cursor(request.GET.get("after", ""))
+    shown = list((nodes.filter(after) if after else nodes)[: PAGE_SIZE + 1])
+    statuses, kinds, total = _choices(run)
+    context: dict[str, Any] = {
+        "tab": "results",
+        "asked": asked,
+        "statuses": statuses,
+        "kinds": kinds,
+        "total": total,
+        "nodes": shown[:PAGE_SIZE],
+        "more": _after(shown[PAGE_SIZE - 1]) if len(shown) > PAGE_SIZE else "",
+        "is_first": after is None,
+        "part": _node_part(run, request.GET.get("node", ""), number(request, "step")),
+    }
+    template = "console/run_results.html"
+    if is_fragment(request):
+        more = request.headers.get("HX-Target") == "more"
+        template = "console/_result_rows.html" if more else "console/_results.html"
+    return run_page(request, membership, template, run, context)
+
+
+# --- The table ----------------------------------------------------------------------------
+
+
+def _filtered(nodes: QuerySet[NodeResult], asked: Asked) -> QuerySet[NodeResult]:
+    if asked.status:
+        nodes = nodes.filter(status=asked.status)
+    if asked.kind:
+        nodes = nodes.filter(resource_type=asked.kind)
+    if asked.name:
+        nodes = nodes.filter(name__icontains=asked.name)
+    return nodes.select_related("step").annotate(rank=RANK).order_by("rank", "pk")
+
+
+def _after(node: NodeResult) -> str:
+    rank: int = node.rank  # type: ignore[attr-defined] # annotated by _filtered()
+    return f"{rank}-{node.pk}"
+
+
+def _cursor(text: str) -> Q | None:
+    """What comes after the place that ``_after`` wrote; None for the table's beginning."""
+    rank, dash, pk = text.partition("-")
+    if not (dash and text.isascii() and rank.isdigit() and pk.isdigit()):
+        return None
+    place = int(pk[:20])
+    if len(rank) > 1 or place >= LARGEST_NUMBER:
+        return None
+    return Q(rank__gt=int(rank)) | Q(rank=int(rank), pk__gt=place)
+
+
+def _choices(run: Run) -> tuple[list[Choice], list[Choice], int]:
+    """The statuses and the types of the run's nodes, with how many of each, and of all."""
+    by_status, by_kind = Counter[str](), Counter[str]()
+    for status, kind, count in (
+        NodeResult.objects.filter(run=run)
+        .values("status", "resource_type")
+        .annotate(number=Count("pk"))
+        .values_list("status", "resource_type", "number")
+    ):
+        by_status[status] += count
+        by_kind[kind] += count
+    statuses = [Choice(key, look_of_node(key).word, by_status[key]) for key in sorted(by_status)]
+    kinds = [Choice(key, key.replace("_", " "), by_kind[key]) for key in sorted(by_kind)]
+    return statuses, kinds, by_status.total()
+
+
+def _file(run: Run, nodes: QuerySet[NodeResult]) -> StreamingHttpResponse:
+    return csv_response(f"run-{run.pk}-results.csv", HEADING, _rows(nodes))
+
+
+def _rows(nodes: QuerySet[NodeResult]) -> Iterator[Sequence[Cell]]:
+    for node in nodes.iterator():
+        yield (
+            node.step.index,
+            node.unique_id,
+            node.name,
+            node.resource_type,
+            node.materialized,
+            node.status,
+            node.message,
+            node.rows_affected,
+            node.failures,
+            node.thread,
+            _iso(node.started_at),
+            _iso(node.executing_at),
+            _iso(node.finished_at),
+            node.seconds,
+        )
+
+
+def _iso(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""
+
+
+# --- One node -----------------------------------------------------------------------------
+
+
+def _node_part(run: Run, unique_id: str, step: int | None) -> NodePart | None:
+    """The node of ``?node=``; of the step ``?step=``, else of the last that ran it."""
+    if not unique_id or "\0" in unique_id:
+        return None
+    results = NodeResult.objects.filter(run=run, unique_id=unique_id).select_related("step")
+    found = list(results.order_by("-step__index"))
+    if not found:
+        return None
+    node = next((one for one in found if one.step.index == step), found[0])
+    history = _history(run, unique_id)
+    sql, path, is_cut = _compiled(node)
+    return NodePart(
+        node=node,
+        timing=_timing(node),
+        sql=sql,
+        is_cut=is_cut,
+        sql_path=path,
+        picture=node_strip(history),
+        history=history[::-1],
+        others=[one for one in found if one != node],
+    )
+
+
+def _history(run: Run, unique_id: str) -> list[NodeResult]:
+    """Its results up to this run, oldest first; of each run the last."""
+    runs = Run.objects.filter(job=run.job_id, pk__lte=run.pk).order_by("-pk")
+    results = (
+        NodeResult.objects.filter(run__in=runs.values("pk")[:LOOKED_BACK], unique_id=unique_id)
+        .defer("message")
+        .order_by("-run", "-step__index")
+    )
+    of_run: dict[int, NodeResult] = {}
+    for result in results:
+        of_run.setdefault(result.run_id, result)
+    return list(of_run.values())[:HISTORY][::-1]
+
+
+def _timing(node: NodeResult) -> list[tuple[str, str]]:
+    parts = []
+    if node.started_at and node.step.started_at:
+        before = node.started_at - node.step.started_at
+        parts.append(("Began, after its step did", _seconds(before)))
+    if node.started_at and node.executing_at:
+        parts.append(("Compiling", _seconds(node.executing_at - node.started_at)))
+    if node.executing_at and node.finished_at:
+        parts.append(("Executing", _seconds(node.finished_at - node.executing_at)))
+    if node.took is not None:
+        parts.append(("In all", _seconds(node.took)))
+    return parts
+
+
+def _seconds(length: timedelta) -> str:
+    seconds = max(length.total_seconds(), 0.0)
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:,.0f} s"
+
+
+def _compiled(node: NodeResult) -> tuple[str, str, bool]:
+    """The node's compiled SQL, its path, and whether it was cut; empty where none was kept."""
+    package = node.unique_id.split(".")[1] if "." in node.unique_id else ""
+    artifact = (
+        Artifact.objects.filter(
+            step=node.step_id,
+            path__startswith=f"compiled/{package}/",
+            path__endswith=f"/{node.name}.sql",
+        )
+        .order_by("path")
+        .first()
+    )
+    if artifact is None:
+        return "", "", False
+    try:
+        with opened(artifact) as file:
+            text = file.read(LARGEST_SQL + 1)
+    except FileNotFoundError:
+        return "", "", False
+    return text[:LARGEST_SQL].decode(errors="replace"), artifact.path, len(text) > LARGEST_SQL

@@ -39,4 +39,14 @@ class Group:
     places: tuple[Place, ...]
 
 
-GROUPS = (Group("Run", (Place("Jobs", "jobs", of_project=True), Place("Runs", "runs"))),)
+GROUPS = (
+    Group(
+        "Run",
+        (
+            Place("Jobs", "jobs", of_project=True),
+            Place("Runs", "runs"),
+            Place("Pull requests", "pulls", of_project=True),
+        ),
+    ),
+    Group("Settings", (Place("Settings", "settings"),)),
+)

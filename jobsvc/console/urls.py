@@ -11,6 +11,8 @@ from django.views.generic import RedirectView
 
 from jobsvc.console.views import (
     jobs,
+    pulls,
+    repositories,
     retry,
     run_config,
     run_docs,
@@ -18,6 +20,7 @@ from jobsvc.console.views import (
     run_logs,
     run_results,
     runs,
+    settings,
     shell,
     timing,
 )
@@ -34,6 +37,8 @@ class NumberConverter(IntConverter):
 register_converter(NumberConverter, "number")
 
 PROJECT = "deploy/<number:account_id>/projects/<number:project_id>"
+SETTINGS = "deploy/<number:account_id>/settings"
+REPOSITORY = f"{SETTINGS}/repositories/<number:repository_id>"
 
 
 def both(route: str, view: Callable[..., HttpResponseBase], name: str) -> list[URLPattern]:
@@ -68,6 +73,31 @@ urlpatterns = [
         f"{PROJECT}/runs/<number:run_id>/artifacts/<path:artifact_path>",
         runs.artifact,
         name="artifact",
+    ),
+    *both(f"{PROJECT}/pulls", pulls.pull_list, "pulls"),
+    *both(f"{PROJECT}/pulls/<number:number>", pulls.pull_detail, "pull"),
+    *both(f"{PROJECT}/pulls/<number:number>/approve", pulls.pull_approve, "pull_approve"),
+    *both(f"{PROJECT}/pulls/<number:number>/rerun", pulls.pull_rerun, "pull_rerun"),
+    *both(f"{PROJECT}/pulls/<number:number>/schemas", pulls.pull_schemas_drop, "pull_schemas_drop"),
+    *both(
+        f"{PROJECT}/pulls/<number:number>/runs/<number:run_id>/report",
+        pulls.pull_report,
+        "pull_report",
+    ),
+    *both(SETTINGS, settings.settings_home, "settings"),
+    *both(f"{SETTINGS}/repositories", repositories.repository_list, "repositories"),
+    *both(f"{REPOSITORY}", repositories.repository_detail, "repository"),
+    *both(f"{REPOSITORY}/secret", repositories.repository_secret, "repository_secret"),
+    *both(f"{REPOSITORY}/close", repositories.repository_close, "repository_close"),
+    *both(
+        f"{REPOSITORY}/deliveries/<number:delivery_id>",
+        repositories.repository_delivery,
+        "repository_delivery",
+    ),
+    *both(
+        f"{REPOSITORY}/deliveries/<number:delivery_id>/redeliver",
+        repositories.repository_redeliver,
+        "repository_redeliver",
     ),
     # Short and old forms, from chat, mails and tools.
     *both("r/<number:run_id>", shell.short_run, "short_run"),

@@ -37,6 +37,9 @@ def address(pattern: URLPattern, run: Run) -> str:
         "job_id": run.job_id,
         "run_id": run.pk,
         "artifact_path": "manifest.json",
+        "number": 1,
+        "repository_id": run.project.repository_id,
+        "delivery_id": 1,
     }
     names = pattern.pattern.converters
     return reverse(f"console:{pattern.name}", kwargs={name: known[name] for name in names})

@@ -74,10 +74,15 @@ def _node(entry: dict[str, Any]) -> NodeResult:
     if not message and entry.get("max_loaded_at"):
         message = f"last loaded at {entry['max_loaded_at']}"
     return NodeResult(
-        unique_id=str(entry.get("unique_id", "")),
-        status=str(entry.get("status", "")),
-        message=str(message),
+        unique_id=_text(entry.get("unique_id", "")),
+        status=_text(entry.get("status", "")),
+        message=_text(message),
     )
+
+
+def _text(found: object) -> str:
+    """As any database and any mail takes it: a project may leave NUL, or half a character."""
+    return str(found).replace("\0", "").encode(errors="replace").decode()
 
 
 def failed_nodes(results: Sequence[NodeResult]) -> str:

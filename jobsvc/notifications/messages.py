@@ -209,7 +209,10 @@ def _node(outcome: NodeOutcome) -> Node:
     if left := len(outcome.lines) - MOST_LINES:
         lines += [f"… {left} more lines"] if left > 0 else []
     return Node(
-        unique_id=outcome.unique_id, status=outcome.status, failed=outcome.failed, lines=lines
+        unique_id=one_line(outcome.unique_id),
+        status=one_line(outcome.status),
+        failed=outcome.failed,
+        lines=lines,
     )
 
 

@@ -154,6 +154,19 @@ def test_hostile_names_are_text_in_html() -> None:
     assert "<script>alert(1)</script>" in mail.outbox[0].body
 
 
+def test_what_a_project_left_in_its_results_spoils_no_mail(job: Job) -> None:
+    asked(job, Event.FAILURE)
+    strange = {"unique_id": "model.shop.\ud800\0x\nOpen the run: y", "message": "no \udfff\0"}
+
+    (delivery,) = sent_of(failed_with_results(job, {"status": "error", **strange}))
+
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.error) == (DeliveryStatus.SENT, "")
+    letter = mail.outbox[0].message().as_bytes()
+    text = message_from_bytes(letter, policy=policy.default).get_body(("plain",)).get_content()
+    assert "model.shop.?x Open the run: y" in text
+
+
 def test_no_name_writes_a_header() -> None:
     job = JobFactory(name="Daily\r\nBcc: all@example.org", environment__name="a\nb")
     asked(job, Event.FAILURE)

@@ -14,6 +14,7 @@ from functools import partial
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
 from accounts.models import Account
@@ -96,6 +97,15 @@ def redeliver(delivery: WebhookDelivery) -> WebhookDelivery:
         )
         bell.ring("ci.tasks.read_delivery", again.pk)
     return again
+
+
+def about(repository: Repository) -> QuerySet[WebhookDelivery]:
+    """What was delivered of a repository: by its own webhook, and by the GitHub App."""
+    name = full_name_of(repository.remote_url) or ""
+    return WebhookDelivery.objects.filter(
+        Q(hook__repository=repository)
+        | Q(hook=None, account=repository.account_id, repository_name__iexact=name)
+    )
 
 
 def ring_for_due(moment: datetime) -> int:

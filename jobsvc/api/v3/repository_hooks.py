@@ -16,7 +16,6 @@ from rest_framework.request import Request
 
 from accounts.roles import Action
 from ci import deliveries, hooks
-from ci.access import full_name_of
 from ci.models import RepositoryHook, WebhookDelivery
 from environments.models import Repository
 from jobsvc.api.answers import Answer
@@ -75,14 +74,6 @@ class _OfRepository(AccountView):
             rows.filter(of_project), self.kwargs["repository_id"], "repository of this project"
         )
 
-    def deliveries(self) -> QuerySet[WebhookDelivery]:
-        """Of its own webhook, and of the App where they are about it."""
-        name = full_name_of(self.repository.remote_url)
-        return WebhookDelivery.objects.filter(
-            Q(hook__repository=self.repository)
-            | Q(hook=None, account=self.account_id, repository_name__iexact=name or "")
-        )
-
 
 class RepositoryWebhook(_OfRepository):
     """What the webhook is set up with at GitHub. POST gives it a new secret, shown this once;
@@ -105,7 +96,7 @@ class RepositoryWebhook(_OfRepository):
         return Answer(self.shown(hook))
 
     def shown(self, hook: RepositoryHook | None) -> dict[str, Any]:
-        last = self.deliveries().order_by("-pk").first()
+        last = deliveries.about(self.repository).order_by("-pk").first()
         return {
             "repository_id": self.repository.pk,
             "address": None if hook is None else hooks.address_of(hook),
@@ -122,7 +113,7 @@ class _Deliveries(_OfRepository, Resource[WebhookDelivery]):
     shape = DeliveryShape
 
     def rows(self) -> QuerySet[WebhookDelivery]:
-        return self.deliveries()
+        return deliveries.about(self.repository)
 
 
 class Deliveries(Lists[WebhookDelivery], _Deliveries):

@@ -1,0 +1,33 @@
+"""What the menu of the settings leads to. A settings page has its line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accounts.roles import Action
+
+
+@dataclass(frozen=True)
+class SettingsPlace:
+    """One entry of the menu.
+
+    Attributes:
+        name: of its address, which takes the account's id alone. Pages below that address are
+            the place's own.
+        about: what is found there, in a sentence.
+        may: what somebody must be allowed to do to see it.
+    """
+
+    words: str
+    name: str
+    about: str
+    may: Action = Action.READ
+
+
+SETTINGS: tuple[SettingsPlace, ...] = (
+    SettingsPlace(
+        "Repositories",
+        "repositories",
+        "Where the code comes from, how it is read, and what its git host delivered.",
+    ),
+)

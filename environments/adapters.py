@@ -281,6 +281,14 @@ VERSIONS: dict[str, str] = {
     **dict.fromkeys(_FREE_VERSIONS, "custom"),
 }
 
+# The older API's words for kinds of warehouses; every other kind is an "adapter".
+CONNECTION_TYPES = {"postgres", "redshift", "snowflake", "bigquery"}
+
+
+def connection_type(adapter: str) -> str:
+    """What the older API calls a connection to this kind of warehouse."""
+    return adapter if adapter in CONNECTION_TYPES else "adapter"
+
 
 def profile_type(adapter_version: str, config: Mapping[str, Any]) -> str:
     """``type`` of the profile: the adapter's name, or what a custom connection says it is."""

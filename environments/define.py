@@ -50,6 +50,8 @@ from jobsvc.statuses import State
 NAMES_OF_VARIABLE_KEYS = {"project", "name", "new_name"}
 AnyKept = TypeVar("AnyKept", bound=Kept)
 
+DEFAULT_TARGET = "default"  # of credentials that name none
+DEFAULT_THREADS = 4
 LARGEST_EXTENDED_ATTRIBUTES = 4096  # bytes, as dbt Cloud has it
 # An adapter that is not declared does not say which of its fields are secret.
 LOOKS_SECRET = re.compile(r"pass|secret|token|private|credential|api_?key|access_?key")
@@ -123,6 +125,27 @@ def define_environment(environment: Environment) -> Environment:
             _refuse_where_jobs_need_it(environment, "type", "stay a deployment environment")
         _save(environment)
     return environment
+
+
+def give_extended_attributes(environment: Environment, value: dict[str, Any]) -> None:
+    """Give ``environment``, saved or not yet, what goes over its profile; nothing takes it away.
+
+    Attributes that other environments have, too, are left to them.
+
+    Raises:
+        ValidationError: as ``define_extended_attributes`` does.
+    """
+    here = environment.extended_attributes
+    if not value:
+        environment.extended_attributes = None
+        return
+    if here is not None and here.extended_attributes == value:
+        return
+    others = here.environments.active().exclude(pk=environment.pk) if here else None
+    if here is None or (others is not None and others.exists()):
+        here = ExtendedAttributes(account=environment.project.account, project=environment.project)
+    here.extended_attributes = value
+    environment.extended_attributes = define_extended_attributes(here)
 
 
 def delete_environment(environment: Environment) -> Environment:
@@ -220,6 +243,19 @@ def define_credentials(
     with _one_at_a_time(credentials.account_id):
         _save(credentials)
     return credentials
+
+
+def give_credentials(
+    environment: Environment, credentials: Credentials, fields: Mapping[str, Any]
+) -> Environment:
+    """Save ``credentials``, new or changed, with all of ``fields``, and sign in with them here.
+
+    Raises:
+        ValidationError: as ``define_credentials`` does.
+    """
+    with _one_at_a_time(environment.project.account_id):
+        environment.credentials = define_credentials(credentials, fields)
+        return define_environment(environment)
 
 
 def delete_credentials(credentials: Credentials) -> Credentials:

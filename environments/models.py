@@ -298,6 +298,11 @@ class Environment(Kept):
         return self.dbt_version or self.account.default_dbt_version
 
     @property
+    def effective_connection(self) -> Connection | None:
+        """What jobs here connect to: its own connection, else the project's."""
+        return self.connection or self.project.connection
+
+    @property
     def branch(self) -> str:
         """The branch or tag that jobs here build; empty means the repository's default."""
         return self.custom_branch or "" if self.use_custom_branch else ""

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from environments import adapters
 from environments.define import check_not_our_own_database
+from environments.models import Environment
 
 TIMEOUT_SECONDS = 2.0  # a client waits 5 seconds for any answer
 NOT_TESTED = "Signing in was not tried; the first run does that."
@@ -52,6 +53,23 @@ def try_connection(adapter: str, config: Mapping[str, Any]) -> Reached:
             True, f"The settings are complete. No server was asked for anything. {NOT_TESTED}"
         )
     return _knock(host, adapters.ports(adapter, config)[0])
+
+
+def try_environment(environment: Environment) -> Reached:
+    """Check what runs of ``environment`` sign in with, and knock at its warehouse's port."""
+    connection, credentials = environment.effective_connection, environment.credentials
+    if connection is None:
+        return Reached(False, "This environment has no connection. Choose one first.")
+    if credentials is None and connection.adapter != "duckdb":
+        return Reached(
+            False, "This environment does not say who signs in. Give its credentials first."
+        )
+    if credentials is not None:
+        fields = {**credentials.config, **credentials.secrets}
+        if wrong := adapters.validate_credentials(credentials.adapter, fields):
+            problems = " ".join(f"{name}: {sentence}" for name, sentence in wrong.items())
+            return Reached(False, f"The credentials are not complete. {problems}")
+    return try_connection(connection.adapter, {**connection.config, **connection.secrets})
 
 
 def _knock(host: str, port: int) -> Reached:

@@ -224,6 +224,46 @@ def set_values(
     return made
 
 
+def import_values(
+    project: Project, values: Mapping[str, str], *, environment: Environment | None = None
+) -> int:
+    """Set values of many variables at one scope, all or none. Returns how many.
+
+    Raises:
+        ValidationError: keyed by the names that cannot be set.
+    """
+    wrong: dict[str, list[str]] = {}
+    with transaction.atomic():
+        _lock(project)
+        for name, value in values.items():
+            try:
+                set_value(project, name, value, environment=environment)
+            except ValidationError as refused:
+                wrong[name] = refused.messages
+        if wrong:
+            raise ValidationError(wrong)
+    return len(values)
+
+
+def of_environment(project: Project, environment: Environment | None) -> dict[str, str]:
+    """What every job there gets, its secrets left out: name to value, by name."""
+    scopes = by_scope(
+        project, environment_id=environment.pk if environment else None, job_definition_id=None
+    )
+    return {
+        name: max(rows.values(), key=_strength).value
+        for name, rows in scopes.items()
+        if rows and not is_secret_name(name)
+    }
+
+
+def of_jobs(project: Project, name: str = "") -> VariableQuerySet:
+    """What active jobs of the project say themselves, of one variable or of all."""
+    jobs = project.jobs.filter(state=State.ACTIVE).values("pk")
+    rows = _of_project(project).filter(scope=VariableScope.JOB, job_definition_id__in=jobs)
+    return rows.filter(name=name) if name else rows
+
+
 def _rename(project: Project, name: str, new_name: str) -> None:
     """Give every value of a variable its new name. A secret cannot become readable that way."""
     _check_name(new_name, field="new_name")

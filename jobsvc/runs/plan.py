@@ -68,7 +68,7 @@ def connection_of(run: Run) -> Connection:
     Raises:
         NoConnection
     """
-    connection = run.environment.connection or run.project.connection
+    connection = run.environment.effective_connection
     if connection is None:
         raise NoConnection(environment=run.environment.name)
     return connection

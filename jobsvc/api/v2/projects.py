@@ -8,7 +8,7 @@ from django.db.models import Prefetch, QuerySet
 from rest_framework import serializers
 
 from accounts.roles import Action
-from environments.adapters import VERSIONS
+from environments.adapters import VERSIONS, connection_type
 from environments.models import Connection, Environment, Project
 from jobsvc.api.base import Lists, Reads, Resource, Shape
 from jobsvc.api.fields import IdField, Nothing
@@ -17,14 +17,6 @@ from jobsvc.api.related import Related
 from jobsvc.api.routes import both
 from jobsvc.api.v2.repositories import RepositoryShape
 from jobsvc.statuses import State
-
-# The older API's words for kinds of warehouses; every other kind is an "adapter".
-CONNECTION_TYPES = {"postgres", "redshift", "snowflake", "bigquery"}
-
-
-def connection_type(adapter: str) -> str:
-    """What the older API calls a connection to this kind of warehouse."""
-    return adapter if adapter in CONNECTION_TYPES else "adapter"
 
 
 class ProjectConnectionShape(Shape[Connection]):

@@ -14,7 +14,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from accounts.roles import Action
-from environments.adapters import ADAPTERS, VERSIONS
+from environments.adapters import ADAPTERS, CONNECTION_TYPES, VERSIONS, connection_type
 from environments.define import define_connection, delete_connection
 from environments.models import Connection
 from environments.reach import try_connection
@@ -22,11 +22,7 @@ from jobsvc.api.answers import Answer
 from jobsvc.api.base import AccountView, Body, Creates, Lists, Reads, Resource, Shape, Updates
 from jobsvc.api.fields import IdField, Nothing, OptionalText
 from jobsvc.api.routes import both
-from jobsvc.api.v2.projects import (
-    CONNECTION_TYPES,
-    ProjectConnectionShape,
-    connection_type,
-)
+from jobsvc.api.v2.projects import ProjectConnectionShape
 from jobsvc.statuses import State
 
 

@@ -14,18 +14,20 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from accounts.roles import Action
-from environments.adapters import ADAPTERS, VERSIONS, Field
-from environments.define import define_credentials, delete_credentials
+from environments.adapters import ADAPTERS, CONNECTION_TYPES, VERSIONS, Field
+from environments.define import (
+    DEFAULT_TARGET,
+    DEFAULT_THREADS,
+    define_credentials,
+    delete_credentials,
+)
 from environments.models import Credentials
 from environments.variables import MASK
 from jobsvc.api.answers import Answer
 from jobsvc.api.base import Body, Creates, Lists, Reads, Resource, Shape, Updates
 from jobsvc.api.fields import CountField, IdField, OptionalText, whole_number
 from jobsvc.api.routes import both
-from jobsvc.api.v2.projects import CONNECTION_TYPES
 
-DEFAULT_TARGET = "default"
-DEFAULT_THREADS = 4
 # What each kind calls the schema; ``adapter`` has it among its fields.
 SCHEMA_NAMES = {
     "postgres": "default_schema",

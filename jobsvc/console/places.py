@@ -48,5 +48,12 @@ GROUPS = (
             Place("Pull requests", "pulls", of_project=True),
         ),
     ),
+    Group(
+        "Know",
+        (
+            Place("Environments", "environments", of_project=True),
+            Place("Variables", "variables", of_project=True),
+        ),
+    ),
     Group("Settings", (Place("Settings", "settings"),)),
 )

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, register_converter
-from django.urls.converters import IntConverter
+from django.urls.converters import IntConverter, StringConverter
 from django.views.generic import RedirectView
 
 from jobsvc.console.views import (
+    environments,
     jobs,
     pulls,
     repositories,
@@ -23,6 +24,7 @@ from jobsvc.console.views import (
     settings,
     shell,
     timing,
+    variables,
 )
 
 app_name = "console"
@@ -34,9 +36,18 @@ class NumberConverter(IntConverter):
     regex = "[0-9]{1,18}"
 
 
+class VariableConverter(StringConverter):
+    """The name of an environment variable, which no other word of an address looks like."""
+
+    regex = "[A-Z_][A-Z0-9_]{0,254}"
+
+
 register_converter(NumberConverter, "number")
+register_converter(VariableConverter, "variable")
 
 PROJECT = "deploy/<number:account_id>/projects/<number:project_id>"
+ENVIRONMENT = f"{PROJECT}/environments/<number:environment_id>"
+VARIABLE = f"{PROJECT}/variables/<variable:variable_name>"
 SETTINGS = "deploy/<number:account_id>/settings"
 REPOSITORY = f"{SETTINGS}/repositories/<number:repository_id>"
 
@@ -74,6 +85,23 @@ urlpatterns = [
         runs.artifact,
         name="artifact",
     ),
+    *both(f"{PROJECT}/environments", environments.environment_list, "environments"),
+    *both(f"{PROJECT}/environments/new", environments.environment_new, "environment_new"),
+    *both(ENVIRONMENT, environments.environment_detail, "environment"),
+    *both(f"{ENVIRONMENT}/edit", environments.environment_edit, "environment_edit"),
+    *both(
+        f"{ENVIRONMENT}/credentials",
+        environments.environment_credentials,
+        "environment_credentials",
+    ),
+    *both(f"{ENVIRONMENT}/test", environments.environment_test, "environment_test"),
+    *both(f"{ENVIRONMENT}/delete", environments.environment_delete, "environment_delete"),
+    *both(f"{PROJECT}/variables", variables.variable_list, "variables"),
+    *both(f"{PROJECT}/variables/new", variables.variable_new, "variable_new"),
+    *both(f"{PROJECT}/variables/import", variables.variable_import, "variable_import"),
+    *both(f"{PROJECT}/variables/export", variables.variable_export, "variable_export"),
+    *both(VARIABLE, variables.variable_edit, "variable"),
+    *both(f"{VARIABLE}/delete", variables.variable_delete, "variable_delete"),
     *both(f"{PROJECT}/pulls", pulls.pull_list, "pulls"),
     *both(f"{PROJECT}/pulls/<number:number>", pulls.pull_detail, "pull"),
     *both(f"{PROJECT}/pulls/<number:number>/approve", pulls.pull_approve, "pull_approve"),

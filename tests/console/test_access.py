@@ -37,6 +37,8 @@ def address(pattern: URLPattern, run: Run) -> str:
         "job_id": run.job_id,
         "run_id": run.pk,
         "artifact_path": "manifest.json",
+        "environment_id": run.environment_id,
+        "variable_name": "DBT_REGION",
         "number": 1,
         "repository_id": run.project.repository_id,
         "delivery_id": 1,

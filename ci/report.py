@@ -218,7 +218,10 @@ def post(report_id: int) -> None:
 def sweep() -> None:
     """Mark and ring again for what was lost, and for what is to be tried once more."""
     for run in Run.objects.filter(pk__in=_untold()).order_by("pk"):
-        touch_run(run)
+        try:
+            touch_run(run)
+        except Exception:
+            logger.exception("nobody could be told of run %s", run.pk)
     due = Report.objects.filter(due_at__lte=Now()).order_by("due_at")
     for report_id in list(due.values_list("pk", flat=True)[:MOST_AT_ONCE]):
         bell.publish(POST, report_id)

@@ -389,7 +389,10 @@ def _going_on() -> RunQuerySet:
 def sweep(moment: datetime) -> None:
     """Write down runs that nobody did, and drop what is due; forget what has long been dropped."""
     for run in _unnoted(moment):
-        note_run(run)
+        try:
+            note_run(run)
+        except Exception:
+            logger.exception("the schemas of run %s could not be written down", run.pk)
     unused = CISchema.objects.filter(state=CISchemaState.KEPT, due_at__gt=moment)
     _doom(unused.filter(_is_closed()), moment)
     ring_for_due(moment, CISchema.objects.all())

@@ -591,6 +591,21 @@ def test_a_move_whose_message_was_lost_is_told_by_the_sweep(
     assert github.states(sha) == ["pending", "success"]
 
 
+def test_a_run_that_cannot_be_told_of_keeps_no_other_from_being_told(
+    github: FakeGitHub, shop: Repository, job: Job
+) -> None:
+    other = JobFactory(environment=job.environment, ci=True, name="Other")
+    sha = shop.push("blue")
+    for one in (job, other):
+        triggered(one, sha)
+    Job.objects.filter(pk=job.pk).update(extensions={"ci": "of another version"})
+
+    tasks.sweep()
+    post_due()
+
+    assert github.states(sha, "dbt/Shop/Other") == ["pending"]
+
+
 def test_a_retry_that_was_cancelled_is_told_by_the_sweep(
     github: FakeGitHub, shop: Repository, job: Job
 ) -> None:

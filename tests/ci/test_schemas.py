@@ -192,6 +192,16 @@ def test_a_run_that_nobody_told_of_is_found_by_the_sweep(job: Job) -> None:
     assert states() == {name_of(job, 2): KEPT}
 
 
+def test_a_run_that_cannot_be_written_down_keeps_no_other_waiting(job: Job) -> None:
+    broken = run_of(job, 2)
+    Run.objects.filter(pk=broken.pk).update(built_schemas=["of another version"])
+    run_of(job, 3, name_of(job, 3))
+
+    sweep(now())
+
+    assert states() == {name_of(job, 3): KEPT}
+
+
 def test_a_run_is_looked_for_once(job: Job) -> None:
     run_of(job, 2, name_of(job, 2))
     sweep(now())

@@ -44,6 +44,7 @@ FIRST_PAUSE = timedelta(seconds=30)  # before it is tried again; doubled with ea
 LONGEST_PAUSE = timedelta(minutes=30)
 MOST_ATTEMPTS = 8  # which makes about an hour and a half
 MOST_RUNG = 200  # deliveries that one sweep rings for
+MOST_PRUNED = 1000  # deliveries that one sweep removes
 
 REACHED = "This address is reached, and its secret is right."
 
@@ -122,7 +123,10 @@ def prune(moment: datetime) -> int:
     if settings.KEEP_DELIVERIES_DAYS <= 0:
         return 0
     end = moment - timedelta(days=settings.KEEP_DELIVERIES_DAYS)
-    return WebhookDelivery.objects.filter(received_at__lt=end, due_at=None).delete()[0]
+    old = WebhookDelivery.objects.filter(received_at__lt=end, due_at=None).order_by("received_at")
+    ids = list(old.values_list("pk", flat=True)[:MOST_PRUNED])
+    # Their bodies, of megabytes each perhaps, are not read for that.
+    return WebhookDelivery.objects.filter(pk__in=ids).defer("body").delete()[0]
 
 
 # --- Read ----------------------------------------------------------------------------------
@@ -132,6 +136,9 @@ def read(delivery_id: int, moment: datetime) -> None:
     """Do what a delivery asks for, if it is to be read at ``moment`` and nobody else does."""
     delivery = _claim(delivery_id, moment)
     if delivery is None:
+        return
+    if delivery.attempts > MOST_ATTEMPTS:
+        _put_off(delivery, "Nobody who read it lived to say what followed.")
         return
     try:
         said = _follow(delivery)
@@ -239,7 +246,10 @@ def _repositories(delivery: WebhookDelivery, event: Event) -> list[Repository]:
     )
     found = repositories_named(account, event.repository)
     if not found:
-        raise Refused(f"The account has no repository {event.repository}.")
+        raise Refused(
+            f"The account has no repository {event.repository}. Give a project that repository, "
+            "or correct the address of the one that was renamed, then deliver it again."
+        )
     return found
 
 
@@ -248,7 +258,8 @@ def _account_of_hook(hook: RepositoryHook, repository: str) -> Account:
     if own.lower() != repository.lower():
         raise Refused(
             f"It is of {repository}, but this address belongs to {hook.repository}. Make a "
-            "webhook of its own for each repository."
+            "webhook of its own for each repository; of one that was renamed, correct the "
+            "address here."
         )
     return hook.repository.account
 

@@ -42,8 +42,9 @@ def set_secret(repository: Repository) -> tuple[RepositoryHook, str]:
             hook = RepositoryHook(repository=repository)
             hook.secrets = {"current": secret}
         else:
-            hook.secrets = {"current": secret, "previous": hook.secrets.get("current", "")}
-            hook.previous_until = now() + OVERLAP
+            before = hook.secrets.get("current", "")
+            hook.secrets = {"current": secret, "previous": before}
+            hook.previous_until = now() + OVERLAP if before else None
         hook.save()
     return hook, secret
 

@@ -9,11 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from ci import deliveries
-from ci.hooks import OVERLAP, set_secret
+from ci.hooks import OVERLAP, close_hook, set_secret
 from ci.models import GitHubInstallation, Verdict, WebhookDelivery
 from ci.tasks import sweep
 from ci.webhooks import github_repository
@@ -268,6 +270,16 @@ def test_the_secret_before_the_last_two_is_good_no_more(door: Hooked) -> None:
     assert door.post("pull_request", pull_request("opened")).status_code == 401
 
 
+def test_a_door_that_was_closed_is_opened_by_the_new_secret_alone(door: Hooked) -> None:
+    close_hook(door.hook)
+
+    hook, secret = set_secret(door.hook.repository)
+
+    assert hook.previous_until is None
+    assert door.post("ping", reference("ping")).status_code == 401
+    assert Hooked(hook, secret).post("ping", reference("ping")).status_code == 200
+
+
 def test_one_repositorys_secret_opens_no_others_door(door: Hooked) -> None:
     other = Hooked.up(RepositoryFactory(remote_url=REMOTE))
     other.secret = door.secret
@@ -381,6 +393,16 @@ def test_old_deliveries_are_removed(door: Hooked, settings: Any) -> None:
     assert WebhookDelivery.objects.count() == 1
 
 
+def test_old_deliveries_are_removed_without_being_read(door: Hooked, settings: Any) -> None:
+    settings.KEEP_DELIVERIES_DAYS = 30
+    door.post("ping", reference("ping"))
+
+    with CaptureQueriesContext(connection) as asked:
+        assert deliveries.prune(now() + timedelta(days=31)) == 1
+
+    assert not any("body" in query["sql"] for query in asked)
+
+
 # --- Read ------------------------------------------------------------------------------------
 
 
@@ -412,6 +434,18 @@ def test_a_delivery_whose_reader_died_is_read_after_a_while(door: Hooked) -> Non
     deliveries.read(kept.pk, now() + deliveries.LEASE)
 
     assert Run.objects.count() == 1
+
+
+def test_a_delivery_that_nobody_lives_to_read_is_given_up_in_words(door: Hooked) -> None:
+    door.post("pull_request", pull_request("opened"))
+    WebhookDelivery.objects.update(attempts=deliveries.MOST_ATTEMPTS)
+
+    read_all()
+
+    kept = WebhookDelivery.objects.get()
+    assert (kept.verdict, kept.due_at) == (Verdict.FAILED, None)
+    assert "Deliver it again" in kept.decision
+    assert not Run.objects.exists()
 
 
 def test_a_bug_is_tried_again_and_given_up_in_words(
@@ -488,7 +522,7 @@ def test_the_app_speaks_for_no_other_account_of_the_same_repository(app: Any, jo
     app("pull_request", with_installation(pull_request("opened")))
     read_all()
 
-    assert decision() == f"The account has no repository {NAME}."
+    assert decision().startswith(f"The account has no repository {NAME}. Give a project")
     assert not Run.objects.exists()
 
 

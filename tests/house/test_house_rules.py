@@ -20,6 +20,8 @@ PRODUCT = ("jobsvc", "accounts", "environments")
 RUN_MODEL, RUN_DOOR, RUN_TASKS = (
     f"jobsvc/runs/{name}.py" for name in ("models", "trigger", "tasks")
 )
+# Made-up runs that nothing carries out: a past of 90 days, written in bulk to be looked at.
+EXAMPLE_DATA = "jobsvc/management/example_data/"
 MAKES_ROWS = {"create", "bulk_create", "get_or_create", "update_or_create"}
 LINES_OF_A_TASK = 10
 TOP_LEVEL = {
@@ -106,7 +108,7 @@ def test_every_run_is_made_at_the_one_door() -> None:
                 rows = called.value
                 if isinstance(rows, ast.Attribute) and is_name(rows.value, "Run"):
                     doors.append(name)
-    assert doors == [RUN_DOOR]
+    assert [door for door in doors if not door.startswith(EXAMPLE_DATA)] == [RUN_DOOR]
 
 
 def test_a_runs_status_is_written_by_move_to_alone() -> None:

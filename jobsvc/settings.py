@@ -453,7 +453,17 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
 }
 
-EMAIL_CONFIG = env.dj_email_url("JOBSVC_EMAIL_URL", "consolemail://")
+# Of another kind Django would quietly speak plain SMTP.
+env.str(
+    "JOBSVC_EMAIL_URL",
+    "",
+    validate=validate.Regexp(
+        r"(smtp|smtps|submission|submit|console|dummy)://",
+        error="is no submission://, smtps:// or smtp:// address",
+    ),
+)
+# None where the address cannot be read, which seal() says at the end.
+EMAIL_CONFIG = env.dj_email_url("JOBSVC_EMAIL_URL", "console://") or {}
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("JOBSVC_FROM_EMAIL", "jobsvc@localhost")
 

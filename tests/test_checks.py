@@ -11,6 +11,8 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core.checks import CheckMessage, run_checks
 
+from jobsvc.notifications.emails import NO_SERVER
+
 KEY = Fernet.generate_key().decode()
 
 
@@ -94,6 +96,18 @@ def test_a_try_out_is_no_error_until_it_is_deployed(sound: Any) -> None:
     assert [message.id for message in ours()] == ["jobsvc.E007", "jobsvc.E008"]
 
 
+def test_without_a_mail_server_mails_go_to_the_log(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", "from jobsvc import settings; print(settings.EMAIL_BACKEND)"],
+        env={"JOBSVC_DATA_DIR": str(tmp_path), "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert said.stdout.strip() in NO_SERVER
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -106,6 +120,8 @@ def test_a_try_out_is_no_error_until_it_is_deployed(sound: Any) -> None:
         ("JOBSVC_CHECKOUT_TIMEOUT_SECONDS", "0"),
         ("JOBSVC_LOG_LEVEL", "loud"),
         ("JOBSVC_OUTBOUND_NETWORKS", "10.0.0.0/8,the office"),
+        ("JOBSVC_EMAIL_URL", "smtp+tls://user:password@mail.example.com"),
+        ("JOBSVC_EMAIL_URL", "submission://user:password@mail.example.com:port"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_at_start_by_name(

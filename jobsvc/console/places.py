@@ -43,8 +43,10 @@ GROUPS = (
     Group(
         "Run",
         (
+            Place("Home", "account", alone=True),
             Place("Jobs", "jobs", of_project=True),
             Place("Runs", "runs"),
+            Place("Schedule", "schedule"),
             Place("Pull requests", "pulls", of_project=True),
         ),
     ),

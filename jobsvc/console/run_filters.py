@@ -17,7 +17,7 @@ from django.http import Http404, HttpRequest
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import now
 
-from accounts.models import Membership, User
+from accounts.models import Membership
 from environments.models import Environment
 from jobsvc.console.asked import number
 from jobsvc.jobs.models import Job
@@ -90,7 +90,7 @@ class RunFilters:
     """
 
     given: dict[str, str]
-    user: User
+    user_id: int
     job: Job | None = None
     environment: Environment | None = None
     problems: tuple[str, ...] = ()
@@ -171,7 +171,7 @@ class RunFilters:
         if "trigger" in self.given:
             wanted &= Q(trigger__cause_category=TRIGGERS[self.given["trigger"]][1])
         if "by" in self.given:
-            wanted &= Q(trigger__user=self.user)
+            wanted &= Q(trigger__user=self.user_id)
         if branch := self.given.get("branch"):
             wanted &= Q(git_branch=branch) | Q(git_branch=None, trigger__git_branch=branch)
         for word in self.given.get("q", "").split():
@@ -208,7 +208,7 @@ def read(request: HttpRequest, membership: Membership) -> RunFilters:
     for name in ("since", "until"):
         if name in given and _moment(given[name]) is None:
             problems.append(f"“{given.pop(name)}” is no date. Write it like 2026-11-21.")
-    return RunFilters(given, membership.user, job, environment, tuple(problems))
+    return RunFilters(given, membership.user_id, job, environment, tuple(problems))
 
 
 def choices(account_id: int) -> dict[str, Any]:

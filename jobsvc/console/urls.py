@@ -11,8 +11,10 @@ from django.views.generic import RedirectView
 
 from jobsvc.console.views import (
     environments,
+    home,
     jobs,
     pulls,
+    queue,
     repositories,
     retry,
     run_config,
@@ -21,6 +23,7 @@ from jobsvc.console.views import (
     run_logs,
     run_results,
     runs,
+    schedule,
     settings,
     shell,
     timing,
@@ -60,15 +63,17 @@ def both(route: str, view: Callable[..., HttpResponseBase], name: str) -> list[U
 urlpatterns = [
     path("", shell.start, name="start"),
     path("theme", shell.set_theme, name="theme"),
-    *both(
-        "deploy/<number:account_id>", RedirectView.as_view(pattern_name="console:runs"), "account"
-    ),
+    *both("deploy/<number:account_id>", home.home, "account"),
+    *both("deploy/<number:account_id>/queue", queue.queue, "queue"),
+    *both("deploy/<number:account_id>/schedule", schedule.schedule, "schedule"),
     *both("deploy/<number:account_id>/runs", run_list.run_list, "runs"),
     *both("deploy/<number:account_id>/runs/cancel", run_list.cancel_queued, "cancel_queued"),
     *both(PROJECT, RedirectView.as_view(pattern_name="console:jobs"), "project"),
     *both(f"{PROJECT}/jobs", jobs.job_list, "jobs"),
     *both(f"{PROJECT}/jobs/<number:job_id>", jobs.job_detail, "job"),
     *both(f"{PROJECT}/jobs/<number:job_id>/run", jobs.run_now, "run_now"),
+    *both(f"{PROJECT}/jobs/<number:job_id>/pause", schedule.job_pause, "job_pause"),
+    *both(f"{PROJECT}/jobs/<number:job_id>/resume", schedule.job_resume, "job_resume"),
     *both(f"{PROJECT}/runs/<number:run_id>", runs.run_detail, "run"),
     *both(f"{PROJECT}/runs/<number:run_id>/cancel", runs.run_cancel, "run_cancel"),
     *both(f"{PROJECT}/runs/<number:run_id>/retry", retry.run_retry, "run_retry"),

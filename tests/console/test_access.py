@@ -123,7 +123,7 @@ def test_the_start_leads_to_the_account_last_used(client: Client, db: None) -> N
 
     response = client.get("/", follow=True)
 
-    assert response.redirect_chain[-1][0] == reverse("console:runs", args=[last.pk])
+    assert response.redirect_chain[-1][0] == reverse("console:account", args=[last.pk])
 
 
 def test_who_is_in_no_account_is_told_whom_to_ask(client: Client, db: None) -> None:

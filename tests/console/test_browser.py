@@ -147,7 +147,13 @@ def url(run: Run, name: str = "run") -> str:
 def every_page(life: dict[str, Run]) -> list[str]:
     one = life["success"]
     return [
+        reverse("console:account", args=[one.account_id]),
         reverse("console:runs", args=[one.account_id]),
+        f"{reverse('console:runs', args=[one.account_id])}?status=error&q=nothing+like+it",
+        reverse("console:cancel_queued", args=[one.account_id]),
+        reverse("console:queue", args=[one.account_id]),
+        reverse("console:schedule", args=[one.account_id]),
+        reverse("console:job_pause", args=[one.account_id, one.project_id, one.job_id]),
         reverse("console:jobs", args=[one.account_id, one.project_id]),
         reverse("console:job", args=[one.account_id, one.project_id, one.job_id]),
         *(url(run) for run in life.values()),

@@ -22,6 +22,7 @@ from jobsvc.engine.plan import FailureClass, StepKind
 from jobsvc.engine.ports import SKIPPED
 from jobsvc.jobs import extensions
 from jobsvc.jobs.models import Job, JobType
+from jobsvc.runs.looks import duration
 from jobsvc.runs.models import Run, RunQuerySet, RunStep
 from jobsvc.statuses import UNFINISHED, CancelReason, CauseCategory, RunStatus
 
@@ -316,7 +317,7 @@ def _told(run: Run, standing: Standing) -> Told:
     if sha := sha_of(run):
         facts.append(f"commit {code(sha[:SHOWN_SHA])}")
     if run.finished_at and run.started_at:
-        facts.append(_duration((run.finished_at - run.started_at).total_seconds()))
+        facts.append(duration(run.finished_at - run.started_at))
     if run.dbt_version:
         facts.append(f"dbt {code(run.dbt_version, 60)}")
     if schema := run.configuration.get("schema_override"):
@@ -343,11 +344,6 @@ def _told_of_check(check: Check, standing: Standing) -> Told:
         link_text="The job",
         facts=[f"commit {code(check.head_sha[:SHOWN_SHA])}"],
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} m {rest} s" if minutes else f"{rest} s"
 
 
 # --- Pages of ours -------------------------------------------------------------------------------

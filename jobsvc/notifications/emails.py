@@ -19,6 +19,8 @@ from jobsvc.notifications.unsubscribe import link_for
 TIMEOUT = 20  # seconds that the mail server may take for each of its answers
 MOST_IN_FULL = 10  # messages of a digest that are shown whole; the others in one line
 LONGEST_ERROR = 500  # characters of what a mail server says
+# Of each tone of a look; a mail takes no stylesheet of ours.
+COLORS = {"err": "#b42318", "ok": "#157347", "warn": "#9a6700", "mut": "#57606a"}
 # What these do is seen by nobody but the operator: no mail leaves the house.
 NO_SERVER = (
     "django.core.mail.backends.console.EmailBackend",
@@ -32,6 +34,10 @@ class Part:
 
     delivery: Delivery
     message: Message
+
+    @property
+    def color(self) -> str:
+        return COLORS[self.message.look.tone]
 
 
 def send(deliveries: Sequence[Delivery]) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
 
@@ -18,7 +18,9 @@ from jobsvc.jobs.models import Job
 from jobsvc.notifications.events import Standing, standing_of
 from jobsvc.notifications.models import Delivery, Event
 from jobsvc.notifications.outcome import NodeOutcome, outcomes_of
+from jobsvc.runs import looks
 from jobsvc.runs.logs import console_log
+from jobsvc.runs.looks import Look, duration, look, look_of_node
 from jobsvc.runs.models import Run, RunStep
 from jobsvc.statuses import CancelReason, RunStatus
 
@@ -27,27 +29,9 @@ LONGEST_LINE = 500  # characters of what a database or dbt says
 MOST_LINES = 20  # of one node, or of a step's log
 MOST_NODES = 10  # shown in full; the rest are counted
 
-RED, GREEN, AMBER, GREY = "#b42318", "#157347", "#9a6700", "#57606a"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """How an end is shown: a sign, a word and a colour, never the colour alone."""
-
-    glyph: str
-    word: str
-    color: str
-
-
-LOOKS = {
-    RunStatus.SUCCESS: Look(glyph="✓", word="Success", color=GREEN),
-    RunStatus.ERROR: Look(glyph="✗", word="Error", color=RED),
-    RunStatus.CANCELLED: Look(glyph="⊘", word="Cancelled", color=GREY),
-}
-WARNED = Look(glyph="!", word="Success, with warnings", color=AMBER)
-TIMED_OUT = Look(glyph="⏱", word="Timed out", color=AMBER)
-SKIPPED_LOOK = Look(glyph="-", word="Skipped", color=GREY)
-NOTICE = Look(glyph="!", word="Notice", color=AMBER)
+# What only messages say, beside the looks of runs.
+TIMED_OUT = Look("⏱", "Timed out", "warn")
+NOTICE = Look("!", "Notice", "warn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +40,11 @@ class Node:
 
     unique_id: str
     status: str
-    failed: bool
     lines: Sequence[str]
+
+    @property
+    def glyph(self) -> str:
+        return look_of_node(self.status).glyph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +123,8 @@ def _look(run: Run) -> Look:
     if run.cancel_reason == CancelReason.TIMEOUT:
         return TIMED_OUT
     if run.outcome == SKIPPED and run.status == RunStatus.SUCCESS:
-        return SKIPPED_LOOK
-    if run.has_warnings and run.status == RunStatus.SUCCESS:
-        return WARNED
-    return LOOKS[RunStatus(run.status)]
+        return looks.SKIPPED
+    return look(run)
 
 
 def _subject_of_run(run: Run, headline: str, shown: Sequence[NodeOutcome]) -> str:
@@ -179,11 +164,17 @@ def _facts(run: Run, standing: Standing) -> list[tuple[str, str]]:
         ("Commit", (run.git_sha or run.trigger.git_sha or "")[:12]),
         ("Pull request", f"#{number}" if (number := run.trigger.pull_request_id) else ""),
         ("Ended", moment(run.finished_at)),
-        ("Took", took(run.started_at, run.finished_at)),
+        ("Took", _took(run)),
         ("dbt", run.dbt_version or ""),
         (_since_name(run), _since(run, standing)),
     ]
     return [(name, one_line(value)) for name, value in facts if value]
+
+
+def _took(run: Run) -> str:
+    if run.started_at is None or run.finished_at is None:
+        return ""
+    return duration(run.finished_at - run.started_at)
 
 
 def _since_name(run: Run) -> str:
@@ -211,7 +202,6 @@ def _node(outcome: NodeOutcome) -> Node:
     return Node(
         unique_id=one_line(outcome.unique_id),
         status=one_line(outcome.status),
-        failed=outcome.failed,
         lines=lines,
     )
 
@@ -273,7 +263,7 @@ def message_of_webhook(name: str, account_id: int, sentence: str) -> Message:
 def test_message(account_name: str) -> Message:
     """What is sent to see whether mail arrives."""
     return Message(
-        look=LOOKS[RunStatus.SUCCESS],
+        look=looks.LOOKS[RunStatus.SUCCESS],
         headline="This is a test",
         subject=shortened(f"[{account_name}] A test: messages of jobsvc reach you"),
         sentence="Somebody asked for it, to see whether messages arrive. They do.",
@@ -334,16 +324,6 @@ def clipped(text: str, most: int) -> str:
 
 def moment(value: datetime | None) -> str:
     return f"{value:%Y-%m-%d %H:%M} UTC" if value else ""
-
-
-def took(start: datetime | None, end: datetime | None) -> str:
-    """A duration for people: ``1 h 4 min``, ``12 s``."""
-    if start is None or end is None:
-        return ""
-    left = int(max(end - start, timedelta(0)).total_seconds())
-    units = (("h", left // 3600), ("min", left // 60 % 60), ("s", left % 60))
-    said = [f"{number} {unit}" for unit, number in units if number]
-    return " ".join(said[:2]) or "0 s"
 
 
 def times(number: int) -> str:

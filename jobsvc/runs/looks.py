@@ -1,8 +1,9 @@
-"""How each status is shown, the same everywhere: a glyph, a word and a colour."""
+"""How each status is shown, the same everywhere: a glyph, a word and a colour; and durations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from jobsvc.runs.models import NodeResult, Run, RunStep
 from jobsvc.statuses import RunStatus
@@ -14,7 +15,7 @@ class Look:
 
     glyph: str
     word: str
-    tone: str  # a class of console.css
+    tone: str  # a class of console.css; a mail has a colour for each
 
 
 LOOKS = {
@@ -65,3 +66,20 @@ def node_look(node: NodeResult) -> Look:
 def look_of_node(status: str) -> Look:
     """The look of dbt's word for a node; a word that is new to us is shown as it is."""
     return NODE_LOOKS.get(status) or Look("?", status.capitalize(), "mut")
+
+
+def duration(length: timedelta | None) -> str:
+    """``1 m 44 s``, the two largest units; a dash where there is none."""
+    if length is None:
+        return "—"
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} m {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} m"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"

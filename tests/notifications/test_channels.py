@@ -13,7 +13,7 @@ from jobsvc.notifications.channels.slack import LONGEST_TEXT, Slack
 from jobsvc.notifications.channels.teams import Teams
 from jobsvc.notifications.deliver import send_delivery
 from jobsvc.notifications.errors import NotTaken, Refused
-from jobsvc.notifications.messages import LOOKS, Message, Node
+from jobsvc.notifications.messages import Message, Node
 from jobsvc.notifications.models import (
     Delivery,
     DeliveryStatus,
@@ -21,6 +21,7 @@ from jobsvc.notifications.models import (
     Notification,
     NotificationType,
 )
+from jobsvc.runs.looks import LOOKS
 from jobsvc.statuses import RunStatus
 from tests.factories import RunFactory
 from tests.fakes.receiver import Receiver
@@ -37,7 +38,7 @@ def a_message(**fields: Any) -> Message:
             "subject": "[Production] Daily run failed",
             "sentence": "Step 4 failed.",
             "facts": [("Run", "#3"), ("Branch", "main")],
-            "nodes": [Node(unique_id="model.a.b", status="error", failed=True, lines=["no table"])],
+            "nodes": [Node(unique_id="model.a.b", status="error", lines=["no table"])],
             "links": [("Open the run", PAGE), ("Retry it", f"{PAGE}retry/")],
         }
         | fields
@@ -67,12 +68,12 @@ def test_slack_is_told_where_the_run_is_in_the_first_block() -> None:
     assert body["text"] == "[Production] Daily run failed"
     assert body["blocks"][0]["text"] == {
         "type": "mrkdwn",
-        "text": f"✗ *<{PAGE}|Daily run failed>*\nStep 4 failed.",
+        "text": f"✕ *<{PAGE}|Daily run failed>*\nStep 4 failed.",
     }
 
 
 def test_nothing_that_a_stranger_wrote_is_a_link_or_a_mention_in_slack() -> None:
-    node = Node(unique_id=HOSTILE, status=HOSTILE, failed=True, lines=[HOSTILE])
+    node = Node(unique_id=HOSTILE, status=HOSTILE, lines=[HOSTILE])
     hostile = a_message(
         headline=HOSTILE,
         subject=HOSTILE,
@@ -88,7 +89,7 @@ def test_nothing_that_a_stranger_wrote_is_a_link_or_a_mention_in_slack() -> None
 
 
 def test_nothing_that_is_quoted_in_slack_ends_the_quotation() -> None:
-    node = Node(unique_id="model.a.b", status="error", failed=True, lines=[HOSTILE])
+    node = Node(unique_id="model.a.b", status="error", lines=[HOSTILE])
 
     texts = texts_in(Slack().body_of(a_message(nodes=[node])))
 
@@ -98,7 +99,7 @@ def test_nothing_that_is_quoted_in_slack_ends_the_quotation() -> None:
 
 
 def test_what_strangers_wrote_stands_where_teams_reads_no_markdown() -> None:
-    node = Node(unique_id=HOSTILE, status=HOSTILE, failed=True, lines=[HOSTILE])
+    node = Node(unique_id=HOSTILE, status=HOSTILE, lines=[HOSTILE])
     hostile = a_message(headline=HOSTILE, sentence=HOSTILE, facts=[("Job", HOSTILE)], nodes=[node])
 
     [attachment] = Teams().body_of(hostile)["attachments"]
@@ -108,7 +109,7 @@ def test_what_strangers_wrote_stands_where_teams_reads_no_markdown() -> None:
 
 @pytest.mark.parametrize("channel", [Slack(), Teams()], ids=["slack", "teams"])
 def test_the_largest_message_fits(channel: Any) -> None:
-    node = Node(unique_id="m" * 300, status="error", failed=True, lines=["<" * 500] * 20)
+    node = Node(unique_id="m" * 300, status="error", lines=["<" * 500] * 20)
     largest = a_message(
         sentence="<" * 2000, facts=[("n" * 50, "<" * 1000)] * 30, nodes=[node] * 10, more_nodes=90
     )

@@ -110,6 +110,16 @@ def test_text_and_html_say_the_same(job: Job) -> None:
             assert said in part
 
 
+def test_a_mail_shows_an_end_by_the_same_sign_as_the_pages(job: Job) -> None:
+    asked(job, Event.FAILURE)
+    begun = now() - timedelta(seconds=3700)
+
+    sent_of(failed_with_results(job, started_at=begun, finished_at=begun + timedelta(hours=1)))
+
+    for part in (mail.outbox[0].body, html_of(mail.outbox[0])):
+        assert all(said in part for said in ("✕", "✕ model.shop.fct_payments", "1 h 0 m"))
+
+
 def test_a_row_of_failures_says_since_when(job: Job) -> None:
     asked(job, Event.FAILURE)
     first = ended(job)

@@ -10,8 +10,7 @@ from urllib.parse import quote
 from django.utils.safestring import SafeString
 
 from jobsvc.console.pictures.svg import element, joined
-from jobsvc.console.templatetags.console import duration
-from jobsvc.runs.looks import node_look
+from jobsvc.runs.looks import duration, node_look
 from jobsvc.runs.models import NodeResult
 
 WIDTH = 1000  # units of the picture, which scales

@@ -10,8 +10,7 @@ from django.utils.safestring import SafeString
 
 from jobsvc.console.pictures.strip import BAR, GAP, HEIGHT, LOWEST
 from jobsvc.console.pictures.svg import element
-from jobsvc.console.templatetags.console import duration
-from jobsvc.runs.looks import node_look
+from jobsvc.runs.looks import duration, node_look
 from jobsvc.runs.models import NodeResult
 
 

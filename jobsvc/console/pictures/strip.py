@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobsvc.console.pictures.svg import element
-from jobsvc.console.templatetags.console import duration, ran_for
-from jobsvc.runs.looks import look
+from jobsvc.console.templatetags.console import ran_for
+from jobsvc.runs.looks import duration, look
 from jobsvc.runs.models import Run
 
 HEIGHT = 28  # pixels

@@ -19,11 +19,12 @@ from jobsvc.console.places import GROUPS
 from jobsvc.jobs.extensions import Mode
 from jobsvc.jobs.models import CompletionTrigger, Job
 from jobsvc.jobs.schedule import in_words
-from jobsvc.runs.looks import look, node_look
+from jobsvc.runs.looks import duration, look, node_look
 from jobsvc.runs.models import NodeResult, Run, RunStep
 from jobsvc.statuses import RunStatus, State
 
 register = template.Library()
+register.filter(duration)
 
 LAST_PROJECT = "project_id"  # of the session: whose pages the side bar leads to
 
@@ -42,24 +43,6 @@ def pill(thing: Run | RunStep) -> SafeString:
         shown.glyph,
         shown.word,
     )
-
-
-@register.filter
-def duration(length: timedelta | None) -> str:
-    """``1 m 44 s``, the two largest units; a dash where there is none."""
-    if length is None:
-        return "—"
-    seconds = max(0, int(length.total_seconds()))
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes} m {seconds} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} m"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"
 
 
 @register.filter

@@ -62,7 +62,7 @@ def send_delivery(delivery_id: int) -> bool:
     try:
         if delivery.channel not in SENDERS:
             raise Refused(f"There is no way to {delivery.channel} here. Use a mail or a webhook.")
-        SENDERS[delivery.channel](gather(delivery))
+        SENDERS[delivery.channel](_still_wanted(gather(delivery)))
     except Refused as refused:
         _close(delivery, DeliveryStatus.FAILED, str(refused))
     except NotTaken as unavailable:
@@ -131,6 +131,19 @@ def _why_not(delivery: Delivery) -> str:
     if asked.type == NotificationType.INTERNAL and not _is_reader(asked.user, asked.account_id):
         return "The person may not read this account any more."
     return ""
+
+
+def _still_wanted(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """The first, which was looked at, and those others that nobody stopped while they waited."""
+    wanted = list(deliveries[:1])
+    for delivery in deliveries[1:]:
+        if reason := _why_not(delivery):
+            Delivery.objects.filter(pk=delivery.pk).update(
+                status=DeliveryStatus.MUTED, digest=None, error=reason
+            )
+        else:
+            wanted.append(delivery)
+    return wanted
 
 
 def _is_reader(user: User | None, account_id: int) -> bool:

@@ -64,7 +64,8 @@ def gather(delivery: Delivery) -> list[Delivery]:
         beside.exclude(pk=delivery.pk).update(
             status=DeliveryStatus.DIGESTED, digest=delivery, due_at=None
         )
-    return [delivery, *delivery.parts.select_related("account", "job", "run").order_by("pk")]
+    relations = ("account", "job", "run", "notification__user")
+    return [delivery, *delivery.parts.select_related(*relations).order_by("pk")]
 
 
 def _of_address(delivery: Delivery) -> QuerySet[Delivery]:

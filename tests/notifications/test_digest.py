@@ -12,7 +12,7 @@ from jobsvc.jobs.models import Job
 from jobsvc.notifications.deliver import send_delivery
 from jobsvc.notifications.digest import MOST, SPAN, hold
 from jobsvc.notifications.models import Delivery, DeliveryStatus, Event, Scope
-from jobsvc.notifications.unsubscribe import subscription_of
+from jobsvc.notifications.unsubscribe import Subscription, mute, subscription_of
 from tests.factories import JobFactory
 from tests.notifications.mails import (
     ADDRESS,
@@ -127,6 +127,20 @@ def test_a_digest_that_is_tried_again_holds_the_same(job: Job) -> None:
     send_delivery(carrier.pk)
 
     assert mail.outbox[1].subject.endswith("2 messages of Daily production run")
+
+
+def test_what_was_stopped_meanwhile_is_in_no_digest() -> None:
+    jobs = many_jobs(MOST + 3)
+    for job in jobs:
+        sent_of(failed_with_results(job))
+    stopped = jobs[-1]
+    mute(Subscription(account=stopped.account, address=ADDRESS, job=stopped), everything=False)
+
+    let_the_span_pass()
+    send_waiting(stopped.account)
+
+    assert mail.outbox[-1].subject.endswith("2 messages of 2 jobs")
+    assert Delivery.objects.get(job=stopped).status == DeliveryStatus.MUTED
 
 
 def test_many_failures_of_many_jobs_become_a_digest() -> None:

@@ -27,6 +27,7 @@ def sweep() -> None:
     tell.tell_of_jobs()
     deliver.ring_for_due()
     deliver.prune(now())
+    tell.prune(now())
 
 
 @shared_task

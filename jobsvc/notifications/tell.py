@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(seconds=30)  # within which a reaction that is on its way has come
 WINDOW = timedelta(days=3)  # older ends are no news any more
-MISSED_WINDOW = timedelta(days=1)
+MISSED_WINDOW = timedelta(days=1)  # no longer than the shortest time that is remembered
 MOST_AT_ONCE = 100  # ends of one sweep
 
 
@@ -109,6 +109,18 @@ def tell_of_jobs() -> list[Delivery]:
         except Exception:
             logger.exception("nobody could be told that job %s %s", job.pk, event.label)
     return written
+
+
+def prune(moment: datetime) -> int:
+    """Forget what was told of jobs and can be news no more; return how many times that were.
+
+    That a job was deactivated is remembered for as long as it is.
+    """
+    days = settings.KEEP_DELIVERIES_DAYS
+    if days <= 0:
+        return 0
+    old = ToldOfJob.objects.filter(created_at__lt=moment - timedelta(days=days))
+    return old.exclude(event=Event.DEACTIVATED, job__deactivated=True).delete()[0]
 
 
 def tell_of_webhook(webhook: WebhookSubscription, reason: str) -> list[Delivery]:

@@ -13,7 +13,7 @@ from jobsvc.engine.plan import FailureClass
 from jobsvc.jobs.models import Job
 from jobsvc.notifications import tell
 from jobsvc.notifications.events import events_of, standing_of
-from jobsvc.notifications.models import TO_BE_ASKED_FOR, Delivery, Event, Scope
+from jobsvc.notifications.models import TO_BE_ASKED_FOR, Delivery, Event, Scope, ToldOfJob
 from jobsvc.runs.cancel import cancel_retry
 from jobsvc.runs.models import Run, RunTransition
 from jobsvc.statuses import CancelReason, CauseCategory
@@ -378,6 +378,20 @@ def test_a_moment_without_a_run_is_told_of_once(job: Job) -> None:
     told = [len(tell.tell_of_jobs()) for _ in range(2)]
 
     assert told == [1, 0]
+
+
+def test_what_was_told_of_jobs_is_forgotten_once_it_can_be_no_news(job: Job) -> None:
+    reason = "It failed, up to 7."
+    Job.objects.filter(pk=job.pk).update(
+        deactivated=True, deactivation_reason=reason, missed_at=now() - timedelta(minutes=2)
+    )
+    tell.tell_of_jobs()
+    much_later = now() + timedelta(days=400)
+
+    assert tell.prune(much_later) == 1
+    assert ToldOfJob.objects.get().event == Event.DEACTIVATED
+    Job.objects.filter(pk=job.pk).update(deactivated=False, deactivation_reason=None)
+    assert tell.prune(much_later) == 1
 
 
 def test_who_asked_for_deactivations_is_warned_half_way() -> None:

@@ -128,7 +128,7 @@ class Mute(models.Model):
     """An address that wants no more mail: of one job, or of the account."""
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="+")
-    address = models.EmailField()
+    address = models.EmailField(max_length=320)  # as long as a delivery's
     job = models.ForeignKey(Job, models.CASCADE, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -98,6 +98,18 @@ def test_a_mail_that_waits_is_not_sent_after_all(job: Job, link: str, stranger: 
     assert len(mail.outbox) == 1
 
 
+def test_the_longest_address_can_stop_its_mail(stranger: Client) -> None:
+    address = f"{'a' * 243}@example.org"
+    job = JobFactory(extensions={"owners": [address]})
+    sent_of(ended(job))
+    link = mail.outbox[0].extra_headers["List-Unsubscribe"].strip("<>")
+
+    answer = stranger.post(link.removeprefix(settings.SITE_URL), ONE_CLICK, content_type=FORM)
+
+    assert answer.status_code == 200
+    assert statuses(job) == [DeliveryStatus.MUTED]
+
+
 def test_other_addresses_still_get_theirs(job: Job, link: str, stranger: Client) -> None:
     stranger.post(link, ONE_CLICK, content_type=FORM)
     asked(job, Event.FAILURE, address="other@example.org")

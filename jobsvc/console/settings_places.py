@@ -30,4 +30,9 @@ SETTINGS: tuple[SettingsPlace, ...] = (
         "repositories",
         "Where the code comes from, how it is read, and what its git host delivered.",
     ),
+    SettingsPlace(
+        "Notifications",
+        "notifications",
+        "Who is told by mail or chat when jobs fail, recover or do not start, and what was told.",
+    ),
 )

@@ -13,6 +13,7 @@ from jobsvc.console.views import (
     environments,
     home,
     jobs,
+    notifications,
     pulls,
     queue,
     repositories,
@@ -53,6 +54,7 @@ ENVIRONMENT = f"{PROJECT}/environments/<number:environment_id>"
 VARIABLE = f"{PROJECT}/variables/<variable:variable_name>"
 SETTINGS = "deploy/<number:account_id>/settings"
 REPOSITORY = f"{SETTINGS}/repositories/<number:repository_id>"
+NOTIFICATION = f"{SETTINGS}/notifications/<number:notification_id>"
 
 
 def both(route: str, view: Callable[..., HttpResponseBase], name: str) -> list[URLPattern]:
@@ -132,6 +134,21 @@ urlpatterns = [
         repositories.repository_redeliver,
         "repository_redeliver",
     ),
+    *both(f"{SETTINGS}/notifications", notifications.notification_list, "notifications"),
+    *both(f"{SETTINGS}/notifications/new", notifications.notification_new, "notification_new"),
+    *both(
+        f"{SETTINGS}/notifications/log",
+        notifications.notification_deliveries,
+        "notification_deliveries",
+    ),
+    *both(
+        f"{SETTINGS}/notifications/mutes/<number:mute_id>/end", notifications.mute_end, "mute_end"
+    ),
+    *both(NOTIFICATION, notifications.notification_detail, "notification"),
+    *both(f"{NOTIFICATION}/edit", notifications.notification_edit, "notification_edit"),
+    *both(f"{NOTIFICATION}/forget", notifications.notification_forget, "notification_forget"),
+    *both(f"{NOTIFICATION}/test", notifications.notification_test, "notification_test"),
+    *both(f"{NOTIFICATION}/delete", notifications.notification_delete, "notification_delete"),
     # Short and old forms, from chat, mails and tools.
     *both("r/<number:run_id>", shell.short_run, "short_run"),
     *both("j/<number:job_id>", shell.short_job, "short_job"),

@@ -21,6 +21,8 @@ from jobsvc.notifications.models import (
 )
 from jobsvc.statuses import State
 
+SLACK = {NotificationType.SLACK, NotificationType.TEAMS}
+WEBHOOKS = {NotificationType.SLACK_WEBHOOK, NotificationType.TEAMS_WEBHOOK}
 # dbt Cloud's four lists of job ids, and the event that each is for.
 LISTS = {
     "on_cancel": Event.CANCELLED,
@@ -40,6 +42,29 @@ class Rule:
     tag: str = ""
     every: int = 1
 
+    @classmethod
+    def of(cls, row: NotificationRule) -> Rule:
+        return cls(
+            event=Event(row.event),
+            scope=Scope(row.scope),
+            id=row.scope_id,
+            tag=row.tag,
+            every=row.every,
+        )
+
+    @property
+    def about(self) -> About:
+        return About(scope=self.scope, id=self.id, tag=self.tag)
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What somebody is told of, whatever happens to it."""
+
+    scope: Scope
+    id: int = 0
+    tag: str = ""
+
 
 @transaction.atomic
 def define_notification(
@@ -57,6 +82,7 @@ def define_notification(
     Raises:
         ValidationError: by the API's names of the fields.
     """
+    _check_destination(notification)
     notification.full_clean(exclude=["secrets"])
     notification.save()
     _replace_lists(notification, lists)
@@ -65,7 +91,48 @@ def define_notification(
     return notification
 
 
-def is_in_lists(rule: NotificationRule) -> bool:
+@transaction.atomic
+def tell_of(
+    notification: Notification, about: About, events: Collection[Event], *, every: int = 1
+) -> Notification:
+    """Let ``notification`` be told of these events of ``about`` and no others of it.
+
+    Args:
+        every: of still_failing: each how many failures after the first.
+
+    Raises:
+        ValidationError: the account has no such job, environment or project.
+    """
+    rules = [Rule.of(row) for row in notification.rules.order_by("pk")]
+    wanted = [rule for rule in rules if rule.about != about]
+    wanted += [
+        Rule(event=event, scope=about.scope, id=about.id, tag=about.tag, every=every)
+        for event in events
+    ]
+    return define_notification(
+        notification,
+        lists={
+            name: [rule.id for rule in wanted if rule.event == event and is_in_lists(rule)]
+            for name, event in LISTS.items()
+        },
+        rules=[rule for rule in wanted if not is_in_lists(rule)],
+    )
+
+
+def delete_notification(notification: Notification) -> Notification:
+    """Mark it as deleted: nobody is told by it any more. What was told stays in the log."""
+    notification.state = State.DELETED
+    notification.save(update_fields=["state", "updated_at"])
+    return notification
+
+
+def is_ones_own(notification: Notification, user: User | None) -> bool:
+    """Whether it says what ``user`` alone is told by mail, which is theirs to change."""
+    mail = notification.type == NotificationType.INTERNAL
+    return mail and user is not None and notification.user == user
+
+
+def is_in_lists(rule: NotificationRule | Rule) -> bool:
     """Whether one of dbt's four lists says the same."""
     return rule.scope == Scope.JOB and rule.event in set(LISTS.values())
 
@@ -76,6 +143,22 @@ def forget_all(user: User, account_id: int) -> int:
         user=user, account=account_id, type=NotificationType.INTERNAL, state=State.ACTIVE
     )
     return own.update(state=State.DELETED)
+
+
+def _check_destination(row: Notification) -> None:
+    missing = ""
+    if row.type == NotificationType.INTERNAL and row.user is None:
+        missing = "user_id"
+    elif row.type == NotificationType.EXTERNAL and not row.external_email:
+        missing = "external_email"
+    elif row.type in SLACK and not row.slack_channel_id:
+        missing = "slack_channel_id"
+    elif row.type in SLACK and not row.slack_channel_name:
+        missing = "slack_channel_name"
+    elif row.type in WEBHOOKS and not row.secrets.get("url"):
+        missing = "extensions.webhook_url"
+    if missing:
+        raise ValidationError({missing: f"A notification of type {row.type} needs it. Add it."})
 
 
 def _replace_lists(notification: Notification, lists: Mapping[str, Collection[int]]) -> None:

@@ -40,6 +40,8 @@ def address(pattern: URLPattern, run: Run) -> str:
         "environment_id": run.environment_id,
         "variable_name": "DBT_REGION",
         "number": 1,
+        "notification_id": 1,
+        "mute_id": 1,
         "repository_id": run.project.repository_id,
         "delivery_id": 1,
     }

@@ -34,7 +34,15 @@ from jobsvc.api.filters import number, text
 from jobsvc.api.related import Related
 from jobsvc.api.routes import both
 from jobsvc.api.v2.users import UserShape
-from jobsvc.notifications.define import LISTS, Rule, define_notification, forget_all, is_in_lists
+from jobsvc.notifications.define import (
+    LISTS,
+    Rule,
+    define_notification,
+    delete_notification,
+    forget_all,
+    is_in_lists,
+    is_ones_own,
+)
 from jobsvc.notifications.models import (
     TO_BE_ASKED_FOR,
     Delivery,
@@ -48,8 +56,6 @@ from jobsvc.notifications.tell import TestedAMomentAgo, send_test
 
 MOST_JOBS = 10_000  # of one list
 MOST_RULES = 500
-SLACK = {NotificationType.SLACK, NotificationType.TEAMS}
-WEBHOOKS = {NotificationType.SLACK_WEBHOOK, NotificationType.TEAMS_WEBHOOK}
 NEEDS_AN_ID = {Scope.JOB, Scope.ENVIRONMENT, Scope.PROJECT}
 
 
@@ -209,7 +215,6 @@ class _Notifications(Resource[Notification]):
         if "user_id" in values or row.pk is None:
             row.user = self._person(values.get("user_id"))
         self.check_permission(row)
-        _check_destination(row)
         rules = extensions.get("rules")
         return define_notification(
             row,
@@ -229,10 +234,7 @@ class _Notifications(Resource[Notification]):
 
     def check_permission(self, row: Notification) -> None:
         """Anyone may say what they are told themselves; what others are told is the admins'."""
-        own = self.token.user is not None and row.user == self.token.user
-        if row.type == NotificationType.INTERNAL and own:
-            return
-        if not self.token.may(Action.WRITE_ACCOUNT):
+        if not is_ones_own(row, self.token.user) and not self.token.may(Action.WRITE_ACCOUNT):
             raise PermissionDenied(
                 "This token may only say what its owner is told by mail. Ask an admin of the "
                 "account about other people, outside addresses and channels."
@@ -248,22 +250,6 @@ def _rule(given: dict[str, Any]) -> Rule:
         tag=given["tag"] if scope == Scope.TAG else "",
         every=given.get("every", 1),
     )
-
-
-def _check_destination(row: Notification) -> None:
-    missing = ""
-    if row.type == NotificationType.INTERNAL and row.user is None:
-        missing = "user_id"
-    elif row.type == NotificationType.EXTERNAL and not row.external_email:
-        missing = "external_email"
-    elif row.type in SLACK and not row.slack_channel_id:
-        missing = "slack_channel_id"
-    elif row.type in SLACK and not row.slack_channel_name:
-        missing = "slack_channel_name"
-    elif row.type in WEBHOOKS and not row.secrets.get("url"):
-        missing = "extensions.webhook_url"
-    if missing:
-        raise ValidationError({missing: f"A notification of type {row.type} needs it. Add it."})
 
 
 class Notifications(Creates[Notification], Lists[Notification], _Notifications):
@@ -282,7 +268,7 @@ class OneNotification(Updates[Notification], Reads[Notification], _Notifications
 
     def delete_row(self, row: Notification) -> Notification:
         self.check_permission(row)
-        return super().delete_row(row)
+        return delete_notification(row)
 
 
 class TestNotification(_Notifications):

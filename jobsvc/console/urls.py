@@ -10,10 +10,14 @@ from django.urls.converters import IntConverter, StringConverter
 from django.views.generic import RedirectView
 
 from jobsvc.console.views import (
+    connections,
     environments,
     home,
+    job_editor,
     jobs,
+    members,
     notifications,
+    projects,
     pulls,
     queue,
     repositories,
@@ -28,6 +32,7 @@ from jobsvc.console.views import (
     settings,
     shell,
     timing,
+    tokens,
     variables,
 )
 
@@ -53,6 +58,7 @@ PROJECT = "deploy/<number:account_id>/projects/<number:project_id>"
 ENVIRONMENT = f"{PROJECT}/environments/<number:environment_id>"
 VARIABLE = f"{PROJECT}/variables/<variable:variable_name>"
 SETTINGS = "deploy/<number:account_id>/settings"
+CONNECTION = f"{SETTINGS}/connections/<number:connection_id>"
 REPOSITORY = f"{SETTINGS}/repositories/<number:repository_id>"
 NOTIFICATION = f"{SETTINGS}/notifications/<number:notification_id>"
 
@@ -72,7 +78,12 @@ urlpatterns = [
     *both("deploy/<number:account_id>/runs/cancel", run_list.cancel_queued, "cancel_queued"),
     *both(PROJECT, RedirectView.as_view(pattern_name="console:jobs"), "project"),
     *both(f"{PROJECT}/jobs", jobs.job_list, "jobs"),
+    *both(f"{PROJECT}/jobs/new", job_editor.new, "job_new"),
+    *both(f"{PROJECT}/jobs/new/check", job_editor.check, "job_new_check"),
+    *both(f"{PROJECT}/jobs/new/schedule", job_editor.schedule_preview, "schedule_preview"),
     *both(f"{PROJECT}/jobs/<number:job_id>", jobs.job_detail, "job"),
+    *both(f"{PROJECT}/jobs/<number:job_id>/settings", job_editor.settings, "job_settings"),
+    *both(f"{PROJECT}/jobs/<number:job_id>/settings/check", job_editor.check, "job_check"),
     *both(f"{PROJECT}/jobs/<number:job_id>/run", jobs.run_now, "run_now"),
     *both(f"{PROJECT}/jobs/<number:job_id>/pause", schedule.job_pause, "job_pause"),
     *both(f"{PROJECT}/jobs/<number:job_id>/resume", schedule.job_resume, "job_resume"),
@@ -120,6 +131,28 @@ urlpatterns = [
         "pull_report",
     ),
     *both(SETTINGS, settings.settings_home, "settings"),
+    *both(f"{SETTINGS}/projects", projects.project_list, "projects"),
+    *both(f"{SETTINGS}/projects/new", projects.project_new, "project_new"),
+    *both(f"{SETTINGS}/projects/<number:project_id>", projects.project_edit, "project_settings"),
+    *both(
+        f"{SETTINGS}/projects/<number:project_id>/delete",
+        projects.project_delete,
+        "project_delete",
+    ),
+    *both(f"{SETTINGS}/connections", connections.connection_list, "connections"),
+    *both(f"{SETTINGS}/connections/new", connections.connection_new, "connection_new"),
+    *both(CONNECTION, connections.connection_detail, "connection"),
+    *both(f"{CONNECTION}/edit", connections.connection_edit, "connection_edit"),
+    *both(f"{CONNECTION}/test", connections.connection_test, "connection_test"),
+    *both(f"{CONNECTION}/delete", connections.connection_delete, "connection_delete"),
+    *both(f"{SETTINGS}/tokens", tokens.token_list, "tokens"),
+    *both(f"{SETTINGS}/tokens/new", tokens.token_new, "token_new"),
+    *both(f"{SETTINGS}/tokens/new-service", tokens.service_token_new, "service_token_new"),
+    *both(f"{SETTINGS}/tokens/<number:token_id>/revoke", tokens.token_revoke, "token_revoke"),
+    *both(f"{SETTINGS}/members", members.member_list, "members"),
+    *both(f"{SETTINGS}/members/new", members.member_new, "member_new"),
+    *both(f"{SETTINGS}/members/<number:member_id>", members.member_edit, "member_edit"),
+    *both(f"{SETTINGS}/members/<number:member_id>/remove", members.member_remove, "member_remove"),
     *both(f"{SETTINGS}/repositories", repositories.repository_list, "repositories"),
     *both(f"{REPOSITORY}", repositories.repository_detail, "repository"),
     *both(f"{REPOSITORY}/secret", repositories.repository_secret, "repository_secret"),

@@ -113,7 +113,6 @@ class PullRequestEvent:
     Attributes:
         base_before: the base branch until now, where ``EDITED`` changed it; else empty.
         head_before: the head until now, where ``SYNCHRONIZE`` tells of another; else empty.
-        label: that was put on or taken off.
         installation_id: of the host's App, where that was told.
     """
 
@@ -121,7 +120,6 @@ class PullRequestEvent:
     pull_request: PullRequestFacts
     base_before: str = ""
     head_before: str = ""
-    label: str = ""
     installation_id: int | None = None
 
     @property
@@ -139,7 +137,6 @@ class PushEvent:
         before: its head until now; zeros where it is new.
         is_forced: the head until now is not among what led to this one.
         default_branch: of the repository.
-        message: of the head commit.
     """
 
     repository: str
@@ -150,8 +147,6 @@ class PushEvent:
     before: str = ""
     is_forced: bool = False
     default_branch: str = ""
-    message: str = ""
-    pushed_by: str = ""
     installation_id: int | None = None
     action: str = ""
 

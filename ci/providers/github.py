@@ -225,6 +225,9 @@ class _Payload:
             raise BadDelivery(f"The delivery names no commit at {'.'.join(path)}.")
         return value
 
+    def maybe_sha(self, *path: str) -> str:
+        return value if SHA.fullmatch(value := self.maybe_text(*path)) else ""
+
     def ref(self, *path: str) -> str:
         value = self.text(*path)
         if len(value) > LONGEST_REF or not value.isprintable():
@@ -265,8 +268,7 @@ def _pull_request_event(payload: _Payload, installation_id: int | None) -> PullR
         action=Action(payload.text("action")),
         pull_request=facts,
         base_before=payload.maybe_text("changes", "base", "ref", "from")[:LONGEST_REF],
-        head_before=payload.maybe_text("before")[:LONGEST_REF],
-        label=payload.maybe_text("label", "name")[:LONGEST_REF],
+        head_before=payload.maybe_sha("before"),
         installation_id=installation_id,
     )
 
@@ -309,11 +311,9 @@ def _push_event(payload: _Payload, installation_id: int | None) -> PushEvent:
         branch=ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else "",
         sha="" if is_deletion else payload.sha("after"),
         is_deletion=is_deletion,
-        before=payload.maybe_text("before")[:LONGEST_REF],
+        before=payload.maybe_sha("before"),
         is_forced=payload.switch("forced"),
         default_branch=payload.maybe_text("repository", "default_branch")[:LONGEST_REF],
-        message=payload.maybe_text("head_commit", "message"),
-        pushed_by=payload.maybe_text("pusher", "name")[:LONGEST_REF],
         installation_id=installation_id,
     )
 

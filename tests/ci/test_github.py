@@ -183,7 +183,6 @@ def test_a_pushed_branch_and_a_deleted_tag_are_told_apart() -> None:
         is_deletion=True,
         before=deleted["before"],
         default_branch="master",
-        pushed_by="Codertocat",
     )
     assert (read("push", moved).branch, read("push", moved).sha) == ("feature/#1", "a" * 40)
 

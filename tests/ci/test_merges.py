@@ -123,6 +123,12 @@ def test_a_push_starts_one_run_however_often_it_is_told() -> None:
     assert Run.objects.count() == 1
 
 
+def test_a_push_that_names_no_commit_it_was_upon_is_built() -> None:
+    told(merge_job(), push("master", sha("b"), before="x" * 300))
+
+    Run.objects.get().trigger.clean_fields()
+
+
 def test_an_older_push_that_comes_late_takes_no_newer_ones_place() -> None:
     job = merge_job()
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from django.utils.timezone import now
+from hypothesis import given
 
 from accounts.models import Account, User
+from jobsvc.api.v2.notifications import NotificationBody
 from jobsvc.jobs.models import Job
 from jobsvc.notifications.models import (
     Delivery,
@@ -20,6 +22,7 @@ from jobsvc.notifications.models import (
     NotificationType,
 )
 from jobsvc.statuses import State
+from tests.api.test_bad_input import QUICK, assert_enveloped, bodies
 from tests.conftest import JSONClient, client_with
 from tests.factories import (
     JobFactory,
@@ -174,6 +177,18 @@ def test_what_cannot_be_used_is_refused_by_its_name(
     assert answer.status_code == 400
     assert answer.json()["status"]["user_message"].startswith(field)
     assert not Notification.objects.exists()
+
+
+@QUICK
+@given(body=bodies(NotificationBody().fields))
+def test_whatever_is_posted_is_answered_in_the_envelope(
+    body: dict[str, Any], api: JSONClient, account: Account
+) -> None:
+    row = NotificationFactory(account=account)
+
+    assert_enveloped(api.post(base(account), external() | body))
+    assert_enveloped(api.post(base(account, f"{row.pk}/"), body))
+    assert_enveloped(api.get(base(account, "?include_related=extensions,user&state=all")))
 
 
 def test_another_accounts_job_cannot_be_named(account: Account, api: JSONClient) -> None:

@@ -28,6 +28,11 @@ class PullRequestPart:
     author: str = ""
     branches: tuple[str, str] | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether its host told of it, so that it has a page of ours."""
+        return bool(self.checks)
+
 
 def pull_request_of(run: Run) -> PullRequestPart | None:
     """What is known of the pull request of ``run``; None for any other run."""

@@ -6,9 +6,11 @@ import hashlib
 import secrets
 from datetime import timedelta
 from typing import Any, ClassVar
+from zoneinfo import available_timezones
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -20,6 +22,18 @@ from jobsvc.statuses import State
 TOKEN_PREFIXES = {"personal": "jsu_", "service": "jss_"}
 SHOWN_CHARACTERS = 12  # of a token, kept readable so that a person can tell tokens apart
 LAST_USED_STEP = timedelta(minutes=1)  # a busy token writes its last use this often at most
+
+
+def check_time_zone(name: str) -> None:
+    """Refuse a zone that this machine does not know.
+
+    Raises:
+        ValidationError
+    """
+    if name not in available_timezones():
+        raise ValidationError(
+            f"{name!r} is not a time zone. Use an IANA name such as Europe/Berlin or UTC."
+        )
 
 
 class Account(models.Model):
@@ -69,6 +83,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     email = models.EmailField(unique=True)
     first_name = models.CharField(max_length=150, blank=True)
     last_name = models.CharField(max_length=150, blank=True)
+    time_zone = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        validators=[check_time_zone],
+        help_text="An IANA zone, in which pages show times; empty for the browser's own.",
+    )
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=now, editable=False)
@@ -209,6 +230,11 @@ class Token(models.Model):
             return allows(self.permission_set, action)
         sets = self.user.memberships.filter(account=self.account_id)
         return any(allows(name, action) for name in sets.values_list("permission_set", flat=True))
+
+    def revoke(self) -> None:
+        """Let nobody use this token any more, from the next request on."""
+        self.state = State.DELETED
+        self.save(update_fields=["state"])
 
     def note_use(self) -> None:
         """Write down that this token was used, at most once a minute."""

@@ -88,6 +88,46 @@ def define_project(project: Project) -> Project:
     return project
 
 
+def clone_from(project: Project, remote_url: str, *, password: str | None = None) -> Project:
+    """Save ``project``, new or changed, with its code at ``remote_url``; an empty one has none.
+
+    A repository that only this project is cloned from moves to the new address; one that
+    others share is left to them.
+
+    Args:
+        password: such as an access token's, for https; None keeps what is there.
+
+    Raises:
+        ValidationError: as ``define_project`` and ``define_repository`` do.
+    """
+    with _one_at_a_time(project.account_id):
+        here = project.repository
+        define_project(project)
+        if not remote_url:
+            project.repository = None
+        elif here is None or here.remote_url != remote_url or password is not None:
+            project.repository = define_repository(
+                _at_address(project, here, remote_url), password=password
+            )
+        return define_project(project)
+
+
+def _at_address(project: Project, here: Repository | None, remote_url: str) -> Repository:
+    """The project's repository, else a new one of its own, at ``remote_url``; not yet saved."""
+    others = project.account.projects.active().exclude(pk=project.pk)
+    if here is None or (here.remote_url != remote_url and others.filter(repository=here).exists()):
+        here = Repository(account=project.account, project=project, git_clone_strategy="")
+    elif _scheme(here.remote_url) != _scheme(remote_url):
+        here.git_clone_strategy = ""  # another way in: a key for ssh, a token for https
+    here.remote_url = remote_url
+    return here
+
+
+def _scheme(remote_url: str) -> str:
+    scheme, separator, _rest = remote_url.partition("://")
+    return scheme if separator else "ssh"
+
+
 def delete_project(project: Project) -> Project:
     """Mark ``project`` deleted, and with it its environments and jobs. Its runs stay."""
     with _one_at_a_time(project.account_id):

@@ -20,7 +20,6 @@ from jobsvc.api.base import Body, Lists, Reads, Resource, Shape, Updates
 from jobsvc.api.fields import IdField, MomentField
 from jobsvc.api.pagination import MOST
 from jobsvc.api.routes import both
-from jobsvc.statuses import State
 
 
 class ServiceTokenShape(Shape[Token]):
@@ -152,8 +151,7 @@ class OneServiceToken(Updates[Token], Reads[Token], _ServiceTokens):
         return self.post(request, **path)
 
     def delete_row(self, row: Token) -> Token:
-        row.state = State.DELETED
-        row.save(update_fields=["state"])
+        row.revoke()
         return row
 
 

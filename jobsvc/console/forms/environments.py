@@ -12,10 +12,10 @@ from jobsvc.runs import toolchains
 
 GENERAL = "general"
 KINDS = (
-    (DeploymentType.PRODUCTION.value, "Production: the project's one that others rely on"),
-    (DeploymentType.STAGING.value, "Staging: the project's one for trying things out"),
-    (GENERAL, "General: any other that jobs run in"),
-    (EnvironmentType.DEVELOPMENT.value, "Development: for people at work; no job runs in it"),
+    (DeploymentType.PRODUCTION.value, "Production"),
+    (DeploymentType.STAGING.value, "Staging"),
+    (GENERAL, "General"),
+    (EnvironmentType.DEVELOPMENT.value, "Development"),
 )
 
 
@@ -30,7 +30,12 @@ class EnvironmentForm(forms.Form):
     that there is one and which."""
 
     name = forms.CharField(max_length=255)
-    kind = forms.ChoiceField(label="Type", choices=KINDS, initial=GENERAL)
+    kind = forms.ChoiceField(
+        label="Type",
+        choices=KINDS,
+        help_text="A project has one production, one staging and one development environment. "
+        "Jobs run in all but the last, which is for people at work.",
+    )
     connection = forms.ModelChoiceField(
         Connection.objects.none(), required=False, empty_label="none yet"
     )
@@ -44,7 +49,7 @@ class EnvironmentForm(forms.Form):
     extended_attributes = MappingField(
         label="Over the profile",
         help_text="YAML of fields that go over those of the connection, such as “sslmode: "
-        "require”. They are shown to everybody here: a secret is no matter for this field.",
+        "require”. Everybody here can read them, so put no secret in.",
     )
 
     def __init__(self, data: Any = None, *, environment: Environment) -> None:

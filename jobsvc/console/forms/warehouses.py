@@ -81,7 +81,8 @@ class WarehouseForm(forms.Form):
         }
         if field.secret:
             return self._secret(field, options)
-        attributes: dict[str, Any] = {"required": True} if field.required else {}
+        attributes: dict[str, Any] = {"autocomplete": "off"}
+        attributes |= {"required": True} if field.required else {}
         if field.choices or field.kind == "boolean":
             choices = [(one, one) for one in field.choices] or [("true", "yes"), ("false", "no")]
             return forms.ChoiceField(**options, choices=[("", "not set"), *choices])

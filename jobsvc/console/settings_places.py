@@ -25,6 +25,8 @@ class SettingsPlace:
 
 
 SETTINGS: tuple[SettingsPlace, ...] = (
+    SettingsPlace("Projects", "projects", "Where each project's code is, and what it lacks."),
+    SettingsPlace("Connections", "connections", "How each warehouse is reached."),
     SettingsPlace(
         "Repositories",
         "repositories",
@@ -35,4 +37,6 @@ SETTINGS: tuple[SettingsPlace, ...] = (
         "notifications",
         "Who is told by mail or chat when jobs fail, recover or do not start, and what was told.",
     ),
+    SettingsPlace("Tokens", "tokens", "Keys to the API: your own, and the account's."),
+    SettingsPlace("Members", "members", "Who is in this account, and what each may do."),
 )

@@ -14,6 +14,7 @@ from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django_stubs_ext
 from cryptography.fernet import Fernet
@@ -95,6 +96,11 @@ INSTALLED_APPS = [
     "django_htmx",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
+    "allauth.socialaccount.providers.openid_connect",
     "health_check",
 ]
 
@@ -382,6 +388,55 @@ ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
+# A second factor: an app's codes, a key or a passkey, and codes for the day it is lost.
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # an administrator gave the address; nobody else can
+MFA_TOTP_ISSUER = "jobsvc"
+MFA_TOTP_TOLERANCE = 1  # codes before and after; telephones' clocks differ a little
+# Browsers take localhost for safe without https; for every other host they refuse by themselves.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SITE_URL.startswith("https://")
+
+# By GitHub, or by an OpenID Connect provider: only people who are users here already come in,
+# by an e-mail address that the provider has verified.
+SIGN_IN_GITHUB_ID = env.str("JOBSVC_SIGN_IN_GITHUB_ID", "")
+SIGN_IN_GITHUB_SECRET = env.str("JOBSVC_SIGN_IN_GITHUB_SECRET", "")
+OIDC_URL = env.str("JOBSVC_OIDC_URL", "").rstrip("/")
+OIDC_NAME = env.str("JOBSVC_OIDC_NAME", "Single sign-on")
+OIDC_CLIENT_ID = env.str("JOBSVC_OIDC_CLIENT_ID", "")
+OIDC_CLIENT_SECRET = env.str("JOBSVC_OIDC_CLIENT_SECRET", "")
+SOCIALACCOUNT_ADAPTER = "accounts.adapter.MembersOnly"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+SOCIALACCOUNT_QUERY_EMAIL = True
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {}
+if SIGN_IN_GITHUB_ID:
+    SOCIALACCOUNT_PROVIDERS["github"] = {
+        "SCOPE": ["user:email"],
+        "GITHUB_URL": GITHUB_URL,
+        "APPS": [{"client_id": SIGN_IN_GITHUB_ID, "secret": SIGN_IN_GITHUB_SECRET}],
+    }
+if OIDC_URL:
+    SOCIALACCOUNT_PROVIDERS["openid_connect"] = {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": OIDC_NAME,
+                "client_id": OIDC_CLIENT_ID,
+                "secret": OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_URL},
+            }
+        ],
+    }
+# Where the forms of the sign-in page lead on to.
+SIGN_IN_ORIGINS = [
+    "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    for url, given in ((GITHUB_URL, SIGN_IN_GITHUB_ID), (OIDC_URL, OIDC_URL))
+    if given
+]
+
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
@@ -408,7 +463,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:"],
         "font-src": [SELF],
         "connect-src": [SELF],
-        "form-action": [SELF],
+        "form-action": [SELF, *SIGN_IN_ORIGINS],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
     }

@@ -11,7 +11,7 @@ urlpatterns = [
     path("webhooks/", include("ci.urls")),
     path("notifications/", include("jobsvc.notifications.urls")),
     path("admin/", admin.site.urls),
-    path("accounts/", include("allauth.account.urls")),
+    path("accounts/", include("allauth.urls")),
     path("livez", HealthCheckView.as_view(checks=[])),
     path("readyz", HealthCheckView.as_view(checks=["health_check.Database"])),
     path("", include("jobsvc.console.urls")),

@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--account", help="The name of the account that is made.")
         parser.add_argument("--email", default=EMAIL, help="The owner's e-mail address.")
-        parser.add_argument("--runs", type=int, default=RUNS, help="How many runs.")
+        parser.add_argument("--runs", type=int, default=RUNS, help="About how many runs.")
 
     def handle(self, *_arguments: str, **options: Any) -> None:
         if options["runs"] < FEWEST:

@@ -51,6 +51,7 @@ THREADS = 8
 BATCH = 2000
 TOLD = 200  # mails
 POSTED = 80  # events
+KEPT = timedelta(days=25)  # messages: those of longer ago a service removes by itself
 
 
 # --- Results --------------------------------------------------------------------------------
@@ -291,7 +292,10 @@ def write_pull_requests(project: Project, moment: datetime) -> None:
     hook.secrets = {"current": "not a real one"}
     hook.save()
     WebhookDelivery.objects.bulk_create(
-        _delivery(hook, pull, place) for pull in pulls for place in range(2)
+        _delivery(hook, pull, place)
+        for pull in pulls
+        if pull.changed_at > moment - KEPT
+        for place in range(2)
     )
 
 
@@ -323,7 +327,7 @@ def _delivery(hook: RepositoryHook, pull: PullRequest, place: int) -> WebhookDel
 # --- Messages -------------------------------------------------------------------------------
 
 
-def write_messages(places: Places, runs: Sequence[Run]) -> None:
+def write_messages(places: Places, runs: Sequence[Run], moment: datetime) -> None:
     """Who is told, and what they were told of the newest runs, by mail and by webhook."""
     account, person = places.account, places.people[0]
     outside = Notification.objects.create(
@@ -343,7 +347,8 @@ def write_messages(places: Places, runs: Sequence[Run]) -> None:
             ),
         ]
     )
-    failed = [run for run in runs if run.status == RunStatus.ERROR]
+    recent = [run for run in runs if run.created_at > moment - KEPT]
+    failed = [run for run in recent if run.status == RunStatus.ERROR]
     Delivery.objects.bulk_create(
         Delivery(
             account=account,
@@ -363,7 +368,7 @@ def write_messages(places: Places, runs: Sequence[Run]) -> None:
         )
         for run in failed[-TOLD:]
     )
-    _write_webhooks(places, runs[-POSTED:])
+    _write_webhooks(places, recent[-POSTED:])
 
 
 def _write_webhooks(places: Places, runs: Sequence[Run]) -> None:

@@ -17,7 +17,7 @@ from ci.models import NotedRun, RunSummary
 from jobsvc.engine.plan import StepKind
 from jobsvc.jobs.models import Job, JobType
 from jobsvc.management.example_data.places import Habit, Places
-from jobsvc.notifications.models import Told
+from jobsvc.notifications.models import Event, Told, ToldOfJob
 from jobsvc.runs.models import LogChunk, Run, RunStep, RunTransition, RunTrigger
 from jobsvc.runs.steps import steps_of
 from jobsvc.runs.trigger import Trigger, configuration_of
@@ -35,6 +35,7 @@ DATABASE_ERROR = (
     '  column "amount_usd" does not exist\n'
     "  LINE 41:   sum(amount_usd) as revenue"
 )
+FEWEST = 5  # runs of a job
 PULL_REQUESTS = 40  # of each project
 FIRST_NUMBER = 100
 
@@ -52,7 +53,7 @@ class Past:
 
 
 def write(places: Places, number: int, moment: datetime, random: Random) -> list[Run]:
-    """``number`` runs that ended before ``moment``; the newest, oldest first, with their steps."""
+    """About ``number`` runs that ended before ``moment``; returns the newest, oldest first."""
     pasts = _pasts(places.habits, number, moment, random)
     configurations = {habit.job.pk: _configuration(habit.job) for habit in places.habits}
     latest: dict[int, Run] = {}
@@ -90,10 +91,10 @@ def _pasts(habits: Sequence[Habit], number: int, moment: datetime, random: Rando
     a_day = sum(habit.per_day for habit in habits)
     pasts: list[Past] = []
     for habit in habits:
-        share = max(2, round(number * habit.per_day / a_day))
+        share = max(FEWEST, round(number * habit.per_day / a_day))
         pasts += _of_habit(habit, share, moment, random)
     pasts.sort(key=attrgetter("queued_at"))
-    return pasts[-number:]
+    return pasts
 
 
 def _of_habit(habit: Habit, number: int, moment: datetime, random: Random) -> Iterator[Past]:
@@ -300,6 +301,7 @@ def _write_jobs(habits: Sequence[Habit], latest: dict[int, Run]) -> None:
                 f"{latest[habit.job.pk].pk}, so it is no longer started by itself. Repair it, "
                 "then run it or save its settings."
             )
+            ToldOfJob.objects.create(job=habit.job, event=Event.DEACTIVATED, about=reason)
         Job.objects.filter(pk=habit.job.pk).update(
             run_failure_count=failures,
             deactivated=habit.deactivated,

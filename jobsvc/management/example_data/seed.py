@@ -39,7 +39,7 @@ def seed(
         around.write_results(newest, made.habits[0].job)
         around.write_present(made, moment)
         around.write_pull_requests(made.projects[0], moment)
-        around.write_messages(made, newest)
+        around.write_messages(made, newest, moment)
     return made
 
 

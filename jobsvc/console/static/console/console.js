@@ -7,13 +7,18 @@
   const old = location.hash.match(/^#\/accounts\/(\d+)\/projects\/(\d+)\/(runs|jobs)\/(\d+)/);
   if (old) location.replace(`/deploy/${old[1]}/projects/${old[2]}/${old[3]}/${old[4]}/`);
 
-  // Dates in the viewer's own zone; the exact moment stays in the title.
-  const pad = (number) => String(number).padStart(2, "0");
+  // Dates in the zone of the viewer's profile, else the browser's; the title has the exact moment.
+  const dates = (timeZone) =>
+    new Intl.DateTimeFormat("sv", { dateStyle: "short", timeStyle: "short", timeZone });
+  let shown = dates();
+  try {
+    shown = dates(document.documentElement.dataset.zone);
+  } catch {
+    // A zone that this browser does not know.
+  }
   const showLocalTimes = (root) => {
     for (const time of root.querySelectorAll('time[data-time="far"]')) {
-      const at = new Date(time.dateTime);
-      const day = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
-      time.textContent = `${day} ${pad(at.getHours())}:${pad(at.getMinutes())}`;
+      time.textContent = shown.format(new Date(time.dateTime));
     }
   };
 

@@ -258,11 +258,27 @@ def _read(aside: Aside, end: AsideEnd) -> list[Finding]:
             f"SQLFluff was killed by signal {-end.exit_code}; the worker may be short of memory.",
             end.exit_code,
         )
-    if end.exit_code not in (0, 1) or end.is_cut or not isinstance(answer, list):
-        crashed = any(line.startswith("Traceback ") for line in said)
-        words = last_words(said[-1] if crashed else "\n".join(said)) or "it said nothing."
-        raise LintFailed(f"SQLFluff ended with status {end.exit_code}: {words}", end.exit_code)
+    if end.is_cut:
+        raise LintFailed(
+            "SQLFluff found more than can be kept. Let fewer of its rules count at first.",
+            end.exit_code,
+        )
+    if end.exit_code not in (0, 1) or not isinstance(answer, list):
+        words = last_words("\n".join(_after_traceback(said))) or "it said nothing."
+        raise LintFailed(
+            f"SQLFluff ended with status {end.exit_code}: {words} "
+            "Look at the project's .sqlfluff, and at the step's log.",
+            end.exit_code,
+        )
     return [_finding(entry) for entry in answer if isinstance(entry, dict)]
+
+
+def _after_traceback(said: Sequence[str]) -> Sequence[str]:
+    """What a program died of, without how it got there; all that it said if it did not."""
+    if not any(line.startswith("Traceback ") for line in said):
+        return said
+    indented = [number for number, line in enumerate(said) if line.startswith("  ")]
+    return said[max(indented, default=-1) + 1 :]
 
 
 def _list_in(line: str) -> list[object] | None:

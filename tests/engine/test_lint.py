@@ -278,6 +278,36 @@ def test_a_project_that_asks_for_dbt_is_read_with_the_runs_own_profile(
 # --- What can go wrong ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ("[sqlfluff\ndialect = duckdb\n", "MissingSectionHeaderError: File contains no section"),
+        ("[sqlfluff]\ntemplater = nosuch\n", "Requested templater 'nosuch'"),
+    ],
+)
+def test_settings_that_sqlfluff_cannot_read_are_told_in_its_words(
+    tidy: Repository, plan_of: PlanOf, recording: Recording, rules: str, words: str
+) -> None:
+    tidy.commit({".sqlfluff": rules, "models/untidy.sql": UNTIDY})
+
+    outcome = runner.run(plan_of(tidy, linting(), "dbt build"), recording)
+
+    assert outcome.ending is Ending.ERROR
+    assert words in outcome.message
+    assert "Look at the project's .sqlfluff" in outcome.message
+
+
+def test_more_findings_than_can_be_kept_are_told_as_that(
+    tidy: Repository, plan_of: PlanOf, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LONGEST_ASIDE", 300)
+    tidy.commit({"models/untidy.sql": UNTIDY})
+
+    outcome = runner.run(plan_of(tidy, linting(), "dbt build"), recording)
+
+    assert "SQLFluff found more than can be kept." in outcome.message
+
+
 def test_a_dbt_without_sqlfluff_says_what_to_do(
     tidy: Repository,
     plan_of: PlanOf,

@@ -37,6 +37,11 @@ SETTINGS: tuple[SettingsPlace, ...] = (
         "notifications",
         "Who is told by mail or chat when jobs fail, recover or do not start, and what was told.",
     ),
+    SettingsPlace(
+        "Webhooks",
+        "webhooks",
+        "Addresses that are posted to when runs start, end or fail, and what they answered.",
+    ),
     SettingsPlace("Tokens", "tokens", "Keys to the API: your own, and the account's."),
     SettingsPlace("Members", "members", "Who is in this account, and what each may do."),
 )

@@ -17,8 +17,8 @@ from jobsvc.console.views import (
     jobs,
     members,
     notifications,
-    projects,
     profile,
+    projects,
     pulls,
     queue,
     repositories,
@@ -35,6 +35,7 @@ from jobsvc.console.views import (
     timing,
     tokens,
     variables,
+    webhooks,
 )
 
 app_name = "console"
@@ -62,6 +63,7 @@ SETTINGS = "deploy/<number:account_id>/settings"
 CONNECTION = f"{SETTINGS}/connections/<number:connection_id>"
 REPOSITORY = f"{SETTINGS}/repositories/<number:repository_id>"
 NOTIFICATION = f"{SETTINGS}/notifications/<number:notification_id>"
+WEBHOOK = f"{SETTINGS}/webhooks/<slug:webhook_id>"
 
 
 def both(route: str, view: Callable[..., HttpResponseBase], name: str) -> list[URLPattern]:
@@ -185,6 +187,17 @@ urlpatterns = [
     *both(f"{NOTIFICATION}/forget", notifications.notification_forget, "notification_forget"),
     *both(f"{NOTIFICATION}/test", notifications.notification_test, "notification_test"),
     *both(f"{NOTIFICATION}/delete", notifications.notification_delete, "notification_delete"),
+    *both(f"{SETTINGS}/webhooks", webhooks.webhook_list, "webhooks"),
+    *both(f"{SETTINGS}/webhooks/new", webhooks.webhook_new, "webhook_new"),
+    *both(WEBHOOK, webhooks.webhook_detail, "webhook"),
+    *both(f"{WEBHOOK}/edit", webhooks.webhook_edit, "webhook_edit"),
+    *both(f"{WEBHOOK}/switch", webhooks.webhook_switch, "webhook_switch"),
+    *both(f"{WEBHOOK}/test", webhooks.webhook_test, "webhook_test"),
+    *both(f"{WEBHOOK}/delete", webhooks.webhook_delete, "webhook_delete"),
+    *both(f"{WEBHOOK}/events/<number:dispatch_id>", webhooks.webhook_dispatch, "webhook_dispatch"),
+    *both(
+        f"{WEBHOOK}/events/<number:dispatch_id>/replay", webhooks.webhook_replay, "webhook_replay"
+    ),
     # Short and old forms, from chat, mails and tools.
     *both("r/<number:run_id>", shell.short_run, "short_run"),
     *both("j/<number:job_id>", shell.short_job, "short_job"),

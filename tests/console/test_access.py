@@ -45,6 +45,8 @@ def address(pattern: URLPattern, run: Run) -> str:
         "number": 1,
         "notification_id": 1,
         "mute_id": 1,
+        "webhook_id": "wsu_1",
+        "dispatch_id": 1,
         "repository_id": run.project.repository_id,
         "delivery_id": 1,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from django import template
@@ -20,7 +21,7 @@ from ci.models import (
     Verdict,
     WebhookDelivery,
 )
-from jobsvc.notifications.models import Delivery, DeliveryStatus, Dispatch
+from jobsvc.notifications.models import Delivery, DeliveryStatus, Dispatch, WebhookSubscription
 from jobsvc.runs.looks import Look
 
 register = template.Library()
@@ -62,6 +63,9 @@ MESSAGES = {
 POSTED = Look("✓", "Posted", "ok")
 NOT_POSTED = Look("✕", "Not posted", "err")
 TO_BE_POSTED = Look("◷", "To be posted", "mut")
+LISTENING = Look("✓", "Active", "ok")
+FAILING = Look("!", "Failing", "warn")
+SWITCHED_OFF = Look("⊘", "Switched off", "mut")
 
 
 def state_look(thing: Stated) -> Look:
@@ -83,16 +87,40 @@ def state_look(thing: Stated) -> Look:
     return look
 
 
+def webhook_look(webhook: WebhookSubscription) -> Look:
+    """Whether a webhook is posted to, and whether that works."""
+    if not webhook.active:
+        return SWITCHED_OFF
+    return FAILING if webhook.failures else LISTENING
+
+
 @register.filter
 def state_pill(thing: Stated) -> SafeString:
     """A state as glyph, word and colour."""
-    look = state_look(thing)
+    return _pill(state_look(thing))
+
+
+@register.filter
+def webhook_pill(webhook: WebhookSubscription) -> SafeString:
+    return _pill(webhook_look(webhook))
+
+
+def _pill(look: Look) -> SafeString:
     return format_html(
         '<span class="pill {}"><span class="glyph still" aria-hidden="true">{}</span> {}</span>',
         look.tone,
         look.glyph,
         look.word,
     )
+
+
+@register.filter
+def readable(body: str) -> str:
+    """A payload with a line for each of its parts, where it is JSON; else as it is."""
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
 
 
 _RUN = re.compile(r"\b([Rr]un )(\d{1,18})\b")

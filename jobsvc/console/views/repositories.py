@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +25,7 @@ from ci.models import RepositoryHook
 from environments.models import CloneStrategy, Project, Repository
 from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
+from jobsvc.console.templatetags.states import readable
 
 DELIVERIES_SHOWN = 50
 PAYLOAD_SHOWN = 200_000  # characters; the API has the whole of it
@@ -156,7 +156,7 @@ def repository_delivery(
     """One delivery with what was decided, and its payload as text."""
     repository = _repository(membership, repository_id)
     delivery = get_object_or_404(about(repository), pk=delivery_id)
-    body = _readable(delivery.body)
+    body = readable(delivery.body)
     context = {
         "repository": repository,
         "delivery": delivery,
@@ -178,14 +178,6 @@ def repository_redeliver(
     again = redeliver(get_object_or_404(about(repository), pk=delivery_id))
     messages.success(request, "It is read once more. What follows is written here.")
     return redirect("console:repository_delivery", membership.account_id, repository_id, again.pk)
-
-
-def _readable(body: str) -> str:
-    """A payload with a line for each of its parts, where it is what it should be."""
-    try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return body
 
 
 # --- What is looked up ---------------------------------------------------------------------

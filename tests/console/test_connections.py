@@ -187,13 +187,11 @@ def test_a_field_of_such_an_adapter_with_an_impossible_name_is_refused(
 
 
 def test_the_server_of_this_services_own_data_is_refused(
-    visitor_of: VisitorOf, account: Account, settings: Any
+    visitor_of: VisitorOf, account: Account, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ours = {"ENGINE": "django.db.backends.postgresql", "HOST": "", "PORT": ""}
+    monkeypatch.setitem(settings.DATABASES, "default", settings.DATABASES["default"] | ours)
     settings.ALLOW_OWN_DATABASE_SERVER = False
-    settings.DATABASES = {
-        "default": settings.DATABASES["default"]
-        | {"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": 5432}
-    }
 
     page = visitor_of(account).post(
         new(account, "postgres_v0"),

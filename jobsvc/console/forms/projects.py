@@ -8,11 +8,14 @@ from django import forms
 
 from environments.models import Connection, Project
 
+# Of texts that no browser is to fill in, though a secret stands beside them.
+PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"}
+
 
 class ProjectForm(forms.Form):
     """A project, where its code is, and what its environments connect to by default."""
 
-    name = forms.CharField(max_length=255)
+    name = forms.CharField(max_length=255, widget=forms.TextInput(attrs=PLAIN))
     description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
     remote_url = forms.CharField(
         label="Git address",
@@ -20,7 +23,7 @@ class ProjectForm(forms.Form):
         required=False,
         help_text="https://host/path with an access token, or git@host:path with a deploy key, "
         "which is made for you.",
-        widget=forms.TextInput(attrs={"spellcheck": "false", "autocapitalize": "off"}),
+        widget=forms.TextInput(attrs=PLAIN),
     )
     password = forms.CharField(
         label="Access token",
@@ -35,7 +38,7 @@ class ProjectForm(forms.Form):
         max_length=1000,
         required=False,
         help_text="Where dbt_project.yml is, if not at the top of the repository.",
-        widget=forms.TextInput(attrs={"spellcheck": "false", "autocapitalize": "off"}),
+        widget=forms.TextInput(attrs=PLAIN),
     )
     connection = forms.ModelChoiceField(
         Connection.objects.none(),
@@ -78,5 +81,7 @@ class ConnectionForm(forms.Form):
     """What every connection has."""
 
     name = forms.CharField(
-        max_length=255, help_text="Such as “Warehouse” or “Warehouse, read only”."
+        max_length=255,
+        help_text="Such as “Warehouse” or “Warehouse, read only”.",
+        widget=forms.TextInput(attrs=PLAIN),
     )

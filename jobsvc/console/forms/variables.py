@@ -32,6 +32,7 @@ class VariableForm(forms.Form):
             attrs={
                 "pattern": NAME,
                 "title": "DBT_, then upper-case letters, digits and underscores",
+                "autocomplete": "off",
                 "spellcheck": "false",
                 "autocapitalize": "characters",
                 "class": "code",

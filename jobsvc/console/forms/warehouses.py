@@ -92,7 +92,7 @@ class WarehouseForm(forms.Form):
             return forms.CharField(**options, widget=area)
         if field.kind in {"port", "number"}:
             attributes |= {"inputmode": "numeric"}
-            if field.kind == "port" and self.adapter.port:
+            if field.kind == "port" and self.adapter.port and not self.adapter.free:
                 attributes |= {"placeholder": str(self.adapter.port)}
         return forms.CharField(**options, widget=forms.TextInput(attrs=attributes))
 

@@ -15,12 +15,13 @@ from django.utils.timezone import now
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
-from accounts.models import User
+from accounts.models import Token, User
 from jobsvc.runs.models import LogChunk, Run, RunStep
 from jobsvc.statuses import RunStatus
 from tests.factories import (
     ArtifactFactory,
     CompletionTriggerFactory,
+    EnvironmentVariableFactory,
     JobFactory,
     MembershipFactory,
     NodeResultFactory,
@@ -162,8 +163,52 @@ def every_page(life: dict[str, Run]) -> list[str]:
         url(life["running"], "run_timing"),
         f"{url(one, 'artifacts')}?step=5",
         url(life["running"], "run_cancel"),
+        *settings_pages(one),
         reverse("account_change_password"),
         reverse("account_logout"),
+    ]
+
+
+def settings_pages(run: Run) -> list[str]:
+    """Where it runs, with what and as whom, and who may say so."""
+    project, environment, account = run.project, run.environment, run.account
+    EnvironmentVariableFactory(project=project, name="DBT_REGION", secrets={"value": HOSTILE})
+    token, _text = Token.issue(account, HOSTILE, permission_set="owner")
+    member = account.memberships.get()
+    of_project = {
+        "environment": environment.pk,
+        "environment_edit": environment.pk,
+        "environment_credentials": environment.pk,
+        "environment_delete": environment.pk,
+        "variable": "DBT_REGION",
+        "variable_delete": "DBT_REGION",
+    }
+    of_account = {
+        "project_settings": project.pk,
+        "project_delete": project.pk,
+        "connection": environment.connection_id,
+        "connection_edit": environment.connection_id,
+        "connection_delete": environment.connection_id,
+        "token_revoke": token.pk,
+        "member_edit": member.pk,
+        "member_remove": member.pk,
+    }
+    lists = ("environments", "environment_new", "variables", "variable_new", "variable_import")
+    settings = ("settings", "projects", "project_new", "connections", "connection_new", "tokens")
+    others = ("token_new", "service_token_new", "members", "member_new")
+    return [
+        *(reverse(f"console:{name}", args=[account.pk, project.pk]) for name in lists),
+        *(
+            reverse(f"console:{name}", args=[account.pk, project.pk, more])
+            for name, more in of_project.items()
+        ),
+        *(reverse(f"console:{name}", args=[account.pk]) for name in settings + others),
+        *(
+            reverse(f"console:{name}", args=[account.pk, more])
+            for name, more in of_account.items()
+        ),
+        f"{reverse('console:connection_new', args=[account.pk])}?adapter=snowflake_v0",
+        f"{reverse('console:connection_new', args=[account.pk])}?adapter=custom_v0",
     ]
 
 

@@ -203,10 +203,7 @@ def settings_pages(run: Run) -> list[str]:
             for name, more in of_project.items()
         ),
         *(reverse(f"console:{name}", args=[account.pk]) for name in settings + others),
-        *(
-            reverse(f"console:{name}", args=[account.pk, more])
-            for name, more in of_account.items()
-        ),
+        *(reverse(f"console:{name}", args=[account.pk, more]) for name, more in of_account.items()),
         f"{reverse('console:connection_new', args=[account.pk])}?adapter=snowflake_v0",
         f"{reverse('console:connection_new', args=[account.pk])}?adapter=custom_v0",
     ]

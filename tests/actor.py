@@ -390,9 +390,18 @@ def fail_with_an_owner(address: str) -> int:
     return run.transitions.latest("pk").pk
 
 
-def tell_of_run(transition_id: int) -> int:
+def tell_of_run(transition_id: int, moment: float = 0) -> int:
     """How many messages that a run moved made."""
+    wait_for_start(moment)
     return len(tell.tell_of_run(transition_id))
+
+
+def send_by(port: int, moment: float) -> int:
+    """How many of the messages that wait this process sent by a server on loopback."""
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
+    wait_for_start(moment)
+    return send_all()
 
 
 def send_all() -> int:
@@ -483,6 +492,7 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         make_history,
         fail_with_an_owner,
         tell_of_run,
+        send_by,
         send_all,
         send_and_die,
         let_leases_of_mails_lapse,

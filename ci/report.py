@@ -22,6 +22,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Case, DateTimeField, Exists, F, OuterRef, Q, Value, When
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
@@ -210,7 +211,7 @@ def post(report_id: int) -> None:
         _settle(report, error=str(refused))
     except Exception:
         logger.exception("report %s met a bug", report.pk)
-        _put_off(report, OUR_FAULT)
+        _try_later(report, OUR_FAULT)
     else:
         _settle(report, error="")
 
@@ -222,7 +223,8 @@ def sweep() -> None:
             touch_run(run)
         except Exception:
             logger.exception("nobody could be told of run %s", run.pk)
-    due = Report.objects.filter(due_at__lte=Now()).order_by("due_at")
+    # One that always fails puts the others off: it comes after those that never did.
+    due = Report.objects.filter(due_at__lte=Now()).order_by("attempts", "due_at")
     for report_id in list(due.values_list("pk", flat=True)[:MOST_AT_ONCE]):
         bell.publish(POST, report_id)
 
@@ -280,19 +282,25 @@ def _settle(report: Report, *, error: str) -> None:
         bell.publish(POST, report.pk)
 
 
-def _put_off(report: Report, error: str, retry_after: float | None = None) -> None:
-    """Try again later, for a day at most; what else would ask the same of the host waits, too."""
-    wait = delay_before(PATIENCE, report.attempts, chance=random.random)
-    wait *= 1 + JITTER * random.random()  # noqa: S311 - spreads requests, hides nothing
-    until = Now() + timedelta(seconds=max(wait, retry_after or 0))
-    is_last = report.attempts > PATIENCE.max_retries
-    Report.objects.filter(pk=report.pk, attempts=report.attempts).update(
-        due_at=None if is_last else until, error=error, updated_at=Now()
-    )
+def _put_off(report: Report, error: str, retry_after: float | None) -> None:
+    """The host does not answer: what else would ask the same of it waits, too."""
+    until = _try_later(report, error, retry_after or 0)
     others = Report.objects.filter(repository=report.repository_id, due_at__lt=until)
     if retry_after is None:
         others = others.filter(kind=report.kind)
     others.exclude(pk=report.pk).update(due_at=until)
+
+
+def _try_later(report: Report, error: str, seconds: float = 0) -> CombinedExpression:
+    """Try again, after ``seconds`` or later, for a day at most. Returns from when on."""
+    wait = delay_before(PATIENCE, report.attempts, chance=random.random)
+    wait *= 1 + JITTER * random.random()  # noqa: S311 - spreads requests, hides nothing
+    until = Now() + timedelta(seconds=max(wait, seconds))
+    is_last = report.attempts > PATIENCE.max_retries
+    Report.objects.filter(pk=report.pk, attempts=report.attempts).update(
+        due_at=None if is_last else until, error=error, updated_at=Now()
+    )
+    return until
 
 
 # --- To the host ---------------------------------------------------------------------------------

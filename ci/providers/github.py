@@ -68,6 +68,7 @@ NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98})/[A-Za-z0-9._-]{1,100}")
 SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 LONGEST_REF = 255  # characters that are kept of a branch's or person's name
 LONGEST_TITLE = 1000  # characters
+LONGEST_URL = 1000  # characters
 LONGEST_WORD = 100  # characters of a delivery's id, kind or action
 LARGEST_NUMBER = 2**53
 
@@ -286,7 +287,7 @@ def _facts(payload: _Payload) -> PullRequestFacts:
         number=payload.number("number"),
         title=payload.maybe_text("title")[:LONGEST_TITLE],
         author=payload.maybe_text("user", "login")[:LONGEST_REF],
-        url=page if page.startswith(f"{settings.GITHUB_URL}/") else "",
+        url=page if page.startswith(f"{settings.GITHUB_URL}/") and len(page) <= LONGEST_URL else "",
         head_ref=payload.ref("head", "ref"),
         head_sha=payload.sha("head", "sha"),
         head_repository=head,

@@ -86,6 +86,16 @@ def test_a_pull_request_starts_a_run_of_its_newest_commit() -> None:
     assert run.configuration["schema_override"] == f"dbt_cloud_pr_{job.pk}_2"
 
 
+def test_words_of_any_length_are_kept_as_far_as_a_column_has_room() -> None:
+    payload = pull_request("opened", title="x" * 3000, default_branch="x" * 3000)
+    payload["pull_request"]["html_url"] = f"https://github.com/{'x' * 3000}"
+    payload["pull_request"]["user"]["login"] = "x" * 3000
+
+    told(make_job(), payload)
+
+    PullRequest.objects.get().clean_fields()
+
+
 def test_a_decision_is_kept_with_its_run() -> None:
     job = make_job()
 

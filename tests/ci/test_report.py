@@ -457,7 +457,7 @@ def test_the_waits_between_two_tries_grow_and_end_after_a_day(
 def test_the_time_that_the_host_names_is_waited_for_by_all_that_it_would_be_told(
     github: FakeGitHub, shop: Repository, job: Job
 ) -> None:
-    blue, red = shop.push("blue"), shop.push("red")
+    blue, red = shop.push("blue", "Blue"), shop.push("red", "Red")
     github.limit("statuses", seconds=900)
 
     tell(triggered(job, blue))
@@ -570,6 +570,40 @@ def test_a_bug_is_tried_again_and_shows_no_words_of_its_own(
 
     assert the_report().error == report.OUR_FAULT
     assert the_report().due_at is not None
+
+
+def test_a_bug_about_one_report_puts_no_other_off(
+    github: FakeGitHub, shop: Repository, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blue, red = shop.push("blue", "Blue"), shop.push("red", "Red")
+    for sha, number in ((red, 8), (blue, 7)):
+        tasks.report_run(triggered(job, sha, number).transitions.get().pk)
+    met, other = Report.objects.get(sha=blue), Report.objects.get(sha=red)
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "status_of", {}.__getitem__)
+        tasks.post_report(met.pk)
+
+    tasks.post_report(other.pk)
+
+    assert github.states(red) == ["pending"]
+
+
+def test_one_that_always_fails_comes_after_those_that_never_did(
+    shop: Repository, job: Job, published: list[tuple[Any, ...]]
+) -> None:
+    for number in (7, 8):
+        tasks.report_run(
+            triggered(job, shop.push(f"b{number}", f"Change {number}"), number).transitions.get().pk
+        )
+    Report.objects.exclude(kind=ReportKind.STATUS).delete()
+    failing, fresh = Report.objects.order_by("pk").values_list("pk", flat=True)
+    Report.objects.filter(pk=failing).update(attempts=3)
+    Report.objects.update(due_at=now() - timedelta(minutes=1))
+    published.clear()
+
+    report.sweep()
+
+    assert published == [("post_report", fresh), ("post_report", failing)]
 
 
 # --- What is lost --------------------------------------------------------------------------------

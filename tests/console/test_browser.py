@@ -155,6 +155,7 @@ def every_page(life: dict[str, Run]) -> list[str]:
         reverse("console:queue", args=[one.account_id]),
         reverse("console:schedule", args=[one.account_id]),
         reverse("console:job_pause", args=[one.account_id, one.project_id, one.job_id]),
+        reverse("console:launch", args=[one.account_id, one.project_id, one.job_id]),
         reverse("console:jobs", args=[one.account_id, one.project_id]),
         reverse("console:job", args=[one.account_id, one.project_id, one.job_id]),
         *(url(run) for run in life.values()),

@@ -78,7 +78,7 @@ def test_failures_in_a_row_are_counted_from_the_first_since_a_success(
     page = text(visitor_of(job.account), job.account)
 
     assert "failed 2 times in a row" in page
-    assert f'since <time datetime="{first.finished_at:%Y-%m-%dT%H:%M:%SZ}"' in page
+    assert f'first <time datetime="{first.finished_at:%Y-%m-%dT%H:%M:%SZ}"' in page
 
 
 def test_a_job_that_works_again_needs_nobody(visitor_of: VisitorOf) -> None:

@@ -252,7 +252,7 @@ def test_a_row_says_what_kind_of_thing_started_the_run(
 
     page = text(visitor_of(run.account), runs_of(run.account))
 
-    assert f"</span> {words}</span>" in page
+    assert f'<td class="long">{words} <div' in page
 
 
 @pytest.mark.parametrize("query", ["", "?q=nothing&status=error&branch=x&since=2026-01-01"])

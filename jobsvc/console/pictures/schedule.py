@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from jobsvc.console.pictures.svg import element, joined
 
-WIDTH = 1000  # units of the picture, which scales
+WIDTH, NARROW = 1000, 460  # units of the picture, which scales; of one line
 ROW, PAD = 26, 6
 LABELS = 190  # for the jobs' names
 AXIS = 22
@@ -63,9 +63,9 @@ def timeline(
         words: what is seen, for who does not see it.
         in_one: all of them on one line, without names: the marks are told apart by their words.
     """
-    left = 8 if in_one else LABELS
+    left, width = (8, NARROW) if in_one else (LABELS, WIDTH)
     height = AXIS + (1 if in_one else max(1, len(lines))) * ROW
-    scale = _Scale(start, end, left)
+    scale = _Scale(start, end, left, width)
     return element(
         "svg",
         _axis(scale, height),
@@ -74,10 +74,10 @@ def timeline(
             _line(line, scale, 0 if in_one else place, named=not in_one)
             for place, line in enumerate(lines)
         ),
-        class_="timeline",
+        class_="timeline one" if in_one else "timeline",
         role="group",
         aria_label=words,
-        viewBox=f"0 0 {WIDTH} {height}",
+        viewBox=f"0 0 {width} {height}",
     )
 
 
@@ -106,10 +106,11 @@ class _Scale:
     start: datetime
     end: datetime
     left: float
+    width: float
 
     def x(self, moment: datetime) -> float:
         part = (moment - self.start) / (self.end - self.start)
-        return self.left + (WIDTH - self.left) * min(max(part, 0.0), 1.0)
+        return self.left + (self.width - self.left) * min(max(part, 0.0), 1.0)
 
 
 def _line(line: Line, scale: _Scale, place: int, *, named: bool) -> SafeString:
@@ -125,7 +126,7 @@ def _line(line: Line, scale: _Scale, place: int, *, named: bool) -> SafeString:
             "rect",
             x=scale.left,
             y=top + PAD,
-            width=WIDTH - scale.left,
+            width=scale.width - scale.left,
             height=ROW - 2 * PAD,
             rx=2,
         )
@@ -145,7 +146,7 @@ def _mark(mark: Mark, line: Line, scale: _Scale, top: float) -> SafeString:
     width = max(scale.x(mark.end) - begin, NARROWEST)
     box = element(
         "rect",
-        x=min(begin, WIDTH - width),
+        x=min(begin, scale.width - width),
         y=top + PAD,
         width=width,
         height=ROW - 2 * PAD,

@@ -1,25 +1,13 @@
-"""What kind of thing started a run, as a glyph and a word."""
+"""What kind of thing started a run, in words."""
 
 from __future__ import annotations
 
 from django import template
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from jobsvc.runs.models import Run
 from jobsvc.statuses import CauseCategory
 
 register = template.Library()
-
-GLYPHS = {
-    CauseCategory.SCHEDULED: "◷",
-    CauseCategory.UI: "☺",
-    CauseCategory.API: "⚿",
-    CauseCategory.CI: "⑂",
-    CauseCategory.MERGE: "⑃",
-    CauseCategory.JOB_COMPLETION: "→",
-    CauseCategory.RERUN: "↻",
-}
 
 WORDS = {
     CauseCategory.SCHEDULED: "Schedule",
@@ -33,15 +21,9 @@ WORDS = {
 
 
 @register.filter
-def kind_of_cause(run: Run) -> SafeString:
-    """``⑂ Pull request #7``; asks the database for nothing but the run's trigger."""
+def kind_of_cause(run: Run) -> str:
+    """``Pull request #7``; asks the database for nothing but the run's trigger."""
     category = CauseCategory(run.trigger.cause_category)
-    return format_html(
-        '<span aria-hidden="true">{}</span> {}', GLYPHS[category], _words(run, category)
-    )
-
-
-def _words(run: Run, category: CauseCategory) -> str:
     words, number = {
         CauseCategory.CI: ("Pull request{}", run.trigger.pull_request_id),
         CauseCategory.JOB_COMPLETION: ("After run{}", run.trigger.caused_by_run_id),

@@ -39,7 +39,7 @@ from jobsvc.statuses import ACTIVE, FINISHED, RunStatus
 DAYS = 14
 AHEAD = timedelta(hours=12)
 MOST_MARKS = 24  # of one job in that time
-MOST_LISTED = 12  # of the moments ahead
+MOST_LISTED = 12  # jobs that are due
 MOST_RUNNING = 20
 MOST_UNFINISHED = 300  # that are looked at, those at work first
 
@@ -127,13 +127,12 @@ def _going_on(active: Sequence[Any]) -> list[GoingOn]:
 
 
 def _ahead(scheduled: Sequence[Job], moment: datetime) -> dict[str, Any]:
-    """The next hours: a line of marks, and the first of them in a list."""
+    """The next hours: a line of marks, and the jobs by when each is due first."""
     until = moment + AHEAD
     plans = [plan_of(job, after=moment, until=until, most=MOST_MARKS) for job in scheduled]
     lines = [plan.line() for plan in plans if not plan.often]
     listed = sorted(
-        ((time, plan) for plan in plans for time in plan.moments),
-        key=lambda pair: (pair[0], pair[1].job.pk),
+        (plan for plan in plans if plan.moments), key=lambda plan: (plan.moments[0], plan.job.pk)
     )
     marks = sum(len(line.marks) for line in lines)
     words = f"{marks} runs are planned for the next 12 hours"

@@ -19,6 +19,7 @@ from accounts.roles import Action, allows
 from environments.models import Environment
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.asked import number
+from jobsvc.console.forms.refusals import tell
 from jobsvc.console.pictures.schedule import Band, over_capacity, timeline
 from jobsvc.console.planned import Planned, plan_of, scheduled_jobs
 from jobsvc.console.recent import usual_lengths
@@ -133,7 +134,7 @@ def job_pause(
         try:
             pause_job(job, reason=form.cleaned_data["reason"], until=form.cleaned_data["until"])
         except ValidationError as refused:
-            _say(form, refused)
+            tell(form, refused)
         else:
             messages.success(request, f"The schedule of {job} rests.")
             return redirect("console:schedule", membership.account_id)
@@ -150,9 +151,3 @@ def job_resume(
     job = resume_job(_job(membership, project_id, job_id))
     messages.success(request, f"{job} runs by its schedule again.")
     return redirect("console:schedule", membership.account_id)
-
-
-def _say(form: forms.Form, refused: ValidationError) -> None:
-    """Show each sentence at its field, or above the form where it has none."""
-    for field, sentences in refused.message_dict.items():
-        form.add_error(field if field in form.fields else None, sentences)

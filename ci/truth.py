@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.db.models import Q
-from django.urls import reverse
 
 from ci.comment import Told, check_summary, comment, marker_of
 from ci.models import Check, Decision, RunSummary
@@ -24,6 +22,7 @@ from jobsvc.jobs import extensions
 from jobsvc.jobs.models import Job, JobType
 from jobsvc.runs.looks import duration
 from jobsvc.runs.models import Run, RunQuerySet, RunStep
+from jobsvc.runs.pages import page_of_job, page_of_run
 from jobsvc.statuses import UNFINISHED, CancelReason, CauseCategory, RunStatus
 
 SHORTEST_SHA = 40  # digits; what is shorter names no commit for sure, and the host refuses it
@@ -344,18 +343,3 @@ def _told_of_check(check: Check, standing: Standing) -> Told:
         link_text="The job",
         facts=[f"commit {code(check.head_sha[:SHOWN_SHA])}"],
     )
-
-
-# --- Pages of ours -------------------------------------------------------------------------------
-
-
-def page_of_run(run: Run) -> str:
-    return _page("console:run", run.account_id, run.project_id, run.pk)
-
-
-def page_of_job(job: Job) -> str:
-    return _page("console:job", job.account_id, job.project_id, job.pk)
-
-
-def _page(name: str, *ids: int) -> str:
-    return f"{settings.SITE_URL}{reverse(name, args=ids)}"

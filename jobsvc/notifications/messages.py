@@ -22,6 +22,7 @@ from jobsvc.runs import looks
 from jobsvc.runs.logs import console_log
 from jobsvc.runs.looks import Look, duration, look, look_of_node
 from jobsvc.runs.models import Run, RunStep
+from jobsvc.runs.pages import page_of_account, page_of_job, page_of_retry, page_of_run
 from jobsvc.statuses import CancelReason, RunStatus
 
 LONGEST_SUBJECT = 120  # characters, as people read it
@@ -222,10 +223,9 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def _links_of_run(run: Run) -> list[tuple[str, str]]:
-    page = f"{place_of(run.job)}/runs/{run.pk}/"
-    links = [("Open the run", page)]
+    links = [("Open the run", page_of_run(run))]
     if run.status == RunStatus.ERROR:
-        links.append(("Retry it", f"{page}retry/"))
+        links.append(("Retry it", page_of_retry(run)))
     return links
 
 
@@ -244,7 +244,7 @@ def message_of_job(job: Job, event: Event, sentence: str) -> Message:
         subject=shortened(f"[{job.environment.name}] {headline}"),
         sentence=clipped(sentence, 4 * LONGEST_LINE),
         facts=facts,
-        links=[("Open the job", f"{place_of(job)}/jobs/{job.pk}/")],
+        links=[("Open the job", page_of_job(job))],
     )
 
 
@@ -256,7 +256,7 @@ def message_of_webhook(name: str, account_id: int, sentence: str) -> Message:
         headline=headline,
         subject=shortened(headline),
         sentence=clipped(sentence, 4 * LONGEST_LINE),
-        links=[("Open the account", f"{settings.SITE_URL}/deploy/{account_id}/")],
+        links=[("Open the account", page_of_account(account_id))],
     )
 
 
@@ -328,7 +328,3 @@ def moment(value: datetime | None) -> str:
 
 def times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
-
-
-def place_of(job: Job) -> str:
-    return f"{settings.SITE_URL}/deploy/{job.account_id}/projects/{job.project_id}"

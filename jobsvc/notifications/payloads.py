@@ -13,12 +13,12 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from django.conf import settings
 from django.db.models import TextChoices
 
 from jobsvc.jobs.models import Job
 from jobsvc.notifications.models import WebhookSubscription
 from jobsvc.runs.models import Run, RunTransition
+from jobsvc.runs.pages import page_of_job, page_of_run
 from jobsvc.statuses import RunStatus
 
 
@@ -116,7 +116,7 @@ def of_job(
         "deactivationReason": job.deactivation_reason,
         "missedAt": _seconds(job.missed_at),
         "nextRunAt": _seconds(job.starts_next_at),
-        "jobUrl": _link(job.account_id, job.project_id, f"jobs/{job.pk}"),
+        "jobUrl": page_of_job(job),
     }
     told = _told(subscription, event, event_id, moment, data)
     return told | {"orderingKey": f"job:{job.pk}"}
@@ -198,7 +198,7 @@ def _place(job: Job) -> dict[str, Any]:
 
 def _more_of(run: Run) -> dict[str, Any]:
     return {
-        "runUrl": _link(run.account_id, run.project_id, f"runs/{run.pk}"),
+        "runUrl": page_of_run(run),
         "runQueuedAt": _seconds(run.created_at),
         "cancelReason": run.cancel_reason or None,
         "failureClass": run.failure_class or None,
@@ -210,10 +210,6 @@ def _more_of(run: Run) -> dict[str, Any]:
         "attempt": run.attempt_number,
         "willRetryAt": _seconds(run.will_retry_at),
     }
-
-
-def _link(account_id: int, project_id: int, rest: str) -> str:
-    return f"{settings.SITE_URL}/deploy/{account_id}/projects/{project_id}/{rest}/"
 
 
 def _seconds(moment: datetime | None) -> str | None:

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.db.models import (
     Exists,
     OuterRef,
@@ -39,6 +38,7 @@ from jobsvc.jobs.schedule import in_words as cron_in_words
 from jobsvc.notifications.models import Delivery
 from jobsvc.runs.logs import console_log, debug_log
 from jobsvc.runs.models import Run, RunStep, RunTrigger
+from jobsvc.runs.pages import page_of_run
 from jobsvc.runs.retry import refusal_of, with_retry_facts
 from jobsvc.statuses import RunStatus
 
@@ -413,8 +413,7 @@ class RunShape(Shape[Run]):
         return run.git_sha or run.trigger.git_sha
 
     def get_href(self, run: Run) -> str:
-        place = f"/deploy/{run.account_id}/projects/{run.project_id}/runs/{run.pk}/"
-        return f"{settings.SITE_URL}{place}"
+        return page_of_run(run)
 
     def get_duration(self, run: Run) -> str:
         return clock(_between(run.created_at, run.finished_at))

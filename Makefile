@@ -2,7 +2,7 @@
 # Whatever is missing is installed into this folder first: .venv and .toolchains.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up doctor setup test check format lock production-env
+.PHONY: help demo up doctor setup test check screenshots format lock production-env
 .SILENT:
 
 PYTHON := .venv/bin/python
@@ -27,6 +27,9 @@ test: setup-dev ## run the whole suite; finds or starts PostgreSQL, Redis and Ra
 
 check: setup-dev ## what is checked without running: style, types, floors, migrations, settings
 	scripts/check.sh
+
+screenshots: setup-dev ## photograph ten pages of the console into .screenshots/, to be looked at
+	exec $(PYTHON) scripts/screenshots.py
 
 format: setup-dev ## put the code into its one form
 	.venv/bin/ruff check --fix

@@ -33,6 +33,8 @@ COMPARE = StepPlan(
 # A value of every row that must stay in the warehouse.
 PLANTED = "planted-7f3a"
 
+WIDE = 800  # columns of one model: two such sides and the keys are what PostgreSQL can join
+AS_VIEW = "{{ config(materialized='view') }} "
 
 # What hangs on no database's ways is shown on one.
 ON_DUCKDB = pytest.mark.parametrize("output", ["duckdb"], indirect=True, scope="module")
@@ -41,6 +43,11 @@ ON_DUCKDB = pytest.mark.parametrize("output", ["duckdb"], indirect=True, scope="
 def rows(*values: str) -> str:
     """A query of these rows, each a list of select's items."""
     return "\nunion all ".join(f"select {value}" for value in values)
+
+
+def wide(last: int) -> str:
+    """One row of many columns, the last of them with this value."""
+    return rows(", ".join(["1 as id", *(f"{n} as c{n}" for n in range(WIDE - 2)), f"{last} as z"]))
 
 
 # Each model as production has it, and as the pull request has it.
@@ -102,10 +109,11 @@ MODELS: dict[str, tuple[str | None, str | None]] = {
     "inlined": ("{{ config(materialized='ephemeral') }} select 1 as id", "select 1 as id"),
     "words": (rows(f"'{PLANTED}' as word"), rows(f"'{PLANTED}' as word")),
     "unreadable": (
-        "{{ config(materialized='view') }} select cast(word as integer) as id "
-        "from {{ ref('words') }}",
+        AS_VIEW + "select cast(word as integer) as id from {{ ref('words') }}",
         rows("1 as id"),
     ),
+    "viewed": (AS_VIEW + rows("1 as id"), AS_VIEW + rows("2 as id")),
+    "wide": (wide(1), wide(2)),
     "untouched": (rows("1 as id"), rows("1 as id")),
 }
 
@@ -136,6 +144,7 @@ UNIQUE = """\
 KEYED = {
     *("prices", "same", "doubled", "unknown", "nullable", "fractions", "retyped", "key_retyped"),
     *("renamed", "reordered", "documents", "nobody", "fresh", "unreadable"),
+    *("viewed", "wide"),
 }
 COMBINATION = """\
 {% test unique_combination_of_columns(model, combination_of_columns) %}
@@ -361,6 +370,15 @@ def test_names_may_hold_what_sql_has_a_meaning_for(found) -> None:
     assert model["changed_columns"] == {'a "b" c': 1, "select": 1, "it's; --": 1}
 
 
+def test_a_view_is_compared_like_a_table(found) -> None:
+    assert counts(found["viewed"]) == (1, 1, 1, 1, 0)
+
+
+def test_a_model_may_have_hundreds_of_columns(found) -> None:
+    assert found["wide"]["message"] == ""
+    assert found["wide"]["changed_columns"] == {"z": 1}
+
+
 def test_a_seed_is_compared_like_a_model(found) -> None:
     assert found["towns"]["changed_columns"] == {"town": 1}
 
@@ -400,7 +418,7 @@ def test_the_log_is_a_table_that_people_can_read(compared) -> None:
     assert row.split() == ["model.shop.prices", "changed", "6", "8", "3", "1", "2"]
     assert lines[lines.index(row) + 1].strip() == "rows changed by column: price in 2"
     assert lines[-1] == (
-        "Compared 22 models: 13 changed, 2 new, 1 removed, 1 no primary key, "
+        "Compared 24 models: 15 changed, 2 new, 1 removed, 1 no primary key, "
         "1 bad primary key, 1 error, 3 identical."
     )
 
@@ -410,7 +428,7 @@ def test_the_artifact_says_what_it_is(compared) -> None:
 
     assert (about["schema_version"], about["flags"], about["holds_rows"]) == (1, FLAGS, False)
     assert about["compared_with"] == "Deferring to run 1."
-    assert about["summary"]["changed"] == 13
+    assert about["summary"]["changed"] == 15
     assert sum(about["summary"].values()) == len(about["models"])
 
 

@@ -21,10 +21,12 @@ import django
 django.setup()
 
 from django.conf import settings  # noqa: E402 - Django must be set up first
+from django.core.exceptions import ValidationError  # noqa: E402 - as above
 from django.db import connection  # noqa: E402 - as above
 from django.utils.timezone import now  # noqa: E402 - as above
 
-from accounts.models import Account  # noqa: E402 - as above
+from accounts.members import change_role, remove_member  # noqa: E402 - as above
+from accounts.models import Account, Membership, User  # noqa: E402 - as above
 from ci import report  # noqa: E402 - as above
 from ci.hooks import set_secret  # noqa: E402 - as above
 from ci.models import Report, RepositoryHook  # noqa: E402 - as above
@@ -80,6 +82,33 @@ def make_jobs(number: int, slots: int) -> list[int]:
         ).pk
         for place in range(number)
     ]
+
+
+def make_owners(number: int) -> list[int]:
+    """An account's owners."""
+    account = Account.objects.create(name="race")
+    users = [
+        User.objects.create_user(f"owner{place}.of.{account.pk}@example.com")
+        for place in range(number)
+    ]
+    return [
+        Membership.objects.create(account=account, user=user, permission_set="owner").pk
+        for user in users
+    ]
+
+
+def stop_owning(membership_id: int, how: str, moment: float) -> bool:
+    """Leave the account, or be a viewer of it from now on; False where that is refused."""
+    member = Membership.objects.select_related("account", "user").get(pk=membership_id)
+    wait_for_start(moment)
+    try:
+        if how == "leave":
+            remove_member(member)
+        else:
+            change_role(member, "job_viewer")
+    except ValidationError:
+        return False
+    return True
 
 
 def make_pull_request_door() -> list[object]:
@@ -475,6 +504,8 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         post_report,
         post_report_again,
         dispatches,
+        make_owners,
+        stop_owning,
         make_fan_in,
         follow,
         ended,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
@@ -11,7 +14,15 @@ from pytest_django import DjangoAssertNumQueries
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.statuses import CauseCategory
-from tests.factories import CompletionTriggerFactory, JobFactory, ProjectFactory, RunFactory
+from tests.factories import (
+    CompletionTriggerFactory,
+    EnvironmentFactory,
+    JobFactory,
+    NodeResultFactory,
+    ProjectFactory,
+    RunFactory,
+    RunStepFactory,
+)
 
 VisitorOf = Callable[..., Client]
 
@@ -43,13 +54,130 @@ def test_deleted_jobs_are_not_listed(visitor_of: VisitorOf) -> None:
     assert "Old one" not in visitor_of(job.account).get(jobs_of(job)).content.decode()
 
 
-def test_a_project_without_jobs_says_how_to_make_one(visitor_of: VisitorOf) -> None:
+def test_a_project_without_jobs_offers_some_to_begin_with(visitor_of: VisitorOf) -> None:
     project = ProjectFactory()
     address = reverse("console:jobs", args=[project.account_id, project.pk])
 
     page = visitor_of(project.account).get(address).content.decode()
+    viewed = visitor_of(project.account, "job_viewer").get(address).content.decode()
 
-    assert f"POST /api/v2/accounts/{project.account_id}/jobs/" in page
+    for template in ("nightly", "pull-request", "documentation"):
+        assert f"jobs/new/?template={template}" in page
+    assert "template=" not in viewed
+    assert "Who may create and change jobs" in viewed
+
+
+def names(response: Any) -> list[str]:
+    return [row.job.name for row in response.context["rows"]]
+
+
+def test_jobs_that_fail_come_first_the_newest_failure_on_top(visitor_of: VisitorOf) -> None:
+    job = JobFactory(name="A")
+    fails = JobFactory(name="B", environment=job.environment)
+    still = JobFactory(name="C", environment=job.environment)
+    RunFactory(job=job, succeeded=True)
+    RunFactory(job=fails, failed=True)
+    RunFactory(job=still, failed=True)
+    RunFactory(job=still, running=True)
+    visitor = visitor_of(job.account)
+
+    assert names(visitor.get(jobs_of(job))) == ["C", "B", "A"]
+    assert names(visitor.get(f"{jobs_of(job)}?sort=name")) == ["A", "B", "C"]
+    assert names(visitor.get(f"{jobs_of(job)}?sort=last")) == ["C", "B", "A"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("q=nightly", ["Nightly build"]),
+        ("q=FINANCE+night", ["Nightly build"]),
+        ("type=Pull+requests", ["Check"]),
+        ("status=failing", ["Nightly build"]),
+        ("status=running", ["Check"]),
+        ("status=paused", ["Resting"]),
+        ("status=never", ["Resting"]),
+        ("q=nothing+like+it", []),
+        ("status=x&type=y&env=z&sort=w&q=%00", ["Nightly build", "Check", "Resting"]),
+    ],
+)
+def test_the_list_is_filtered_by_its_address(
+    visitor_of: VisitorOf, asked: str, found: list[str]
+) -> None:
+    job = JobFactory(name="Nightly build", extensions={"tags": ["finance"]})
+    RunFactory(job=job, failed=True)
+    RunFactory(job=JobFactory(name="Check", ci=True, environment=job.environment), running=True)
+    JobFactory(name="Resting", environment=job.environment, extensions={"pause": {"reason": "r"}})
+
+    response = visitor_of(job.account).get(f"{jobs_of(job)}?{asked}")
+
+    assert names(response) == found
+    assert found or "None of the 3 jobs matches" in response.content.decode()
+
+
+def test_the_list_is_filtered_by_environment(visitor_of: VisitorOf) -> None:
+    job = JobFactory(name="Here")
+    JobFactory(name="There", environment=EnvironmentFactory(project=job.project))
+
+    response = visitor_of(job.account).get(f"{jobs_of(job)}?env={job.environment_id}")
+
+    assert names(response) == ["Here"]
+
+
+def test_a_fragment_of_the_list_is_its_table(visitor_of: VisitorOf) -> None:
+    job = RunFactory(running=True).job
+    visitor = visitor_of(job.account)
+
+    page = visitor.get(f"{jobs_of(job)}?q=", headers={"HX-Request": "true"}).content.decode()
+
+    assert page.lstrip().startswith('<div id="job-rows" hx-get=')
+    assert "<html" not in page
+
+
+def test_what_is_to_be_done_with_a_job_is_shown_to_who_may(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+
+    for address in (jobs_of(job), url(job)):
+        assert url(job, "job_delete") in visitor_of(job.account).get(address).content.decode()
+        operator = visitor_of(job.account, "job_runner").get(address).content.decode()
+        assert url(job, "job_delete") not in operator
+        assert url(job, "job_settings") not in operator
+        assert "Run now" in operator
+
+
+def test_deleting_asks_for_the_name_and_keeps_the_runs(visitor_of: VisitorOf) -> None:
+    job = JobFactory(name="Nightly <b>")
+    RunFactory.create_batch(3, job=job, succeeded=True)
+    CompletionTriggerFactory(upstream=job, job=JobFactory(environment=job.environment))
+    visitor = visitor_of(job.account)
+
+    asked = visitor.get(url(job, "job_delete")).content.decode()
+    assert "Its 3 runs stay readable" in asked
+    assert "1 other job starts when it ends" in asked
+
+    wrong = visitor.post(url(job, "job_delete"), {"name": "nightly"}).content.decode()
+    assert "This is not its name" in wrong
+    assert Job.objects.active().filter(pk=job.pk).exists()
+
+    visitor.post(url(job, "job_delete"), {"name": "Nightly <b>"})
+    assert not Job.objects.active().filter(pk=job.pk).exists()
+    assert Run.objects.filter(job=job).count() == 3
+
+
+def test_a_job_that_was_switched_off_is_switched_on_again(visitor_of: VisitorOf) -> None:
+    job = JobFactory(deactivated=True, deactivation_reason="The last 3 runs of this job failed.")
+    visitor = visitor_of(job.account)
+
+    assert "Switch on again" in visitor.get(jobs_of(job)).content.decode()
+    visitor.post(url(job, "job_reactivate"))
+
+    assert not Job.objects.get().deactivated
+
+
+@pytest.mark.parametrize("name", ["job_delete", "job_reactivate"])
+def test_who_may_only_run_jobs_cannot_do_away_with_them(visitor_of: VisitorOf, name: str) -> None:
+    job = JobFactory(deactivated=True)
+
+    assert visitor_of(job.account, "job_runner").post(url(job, name)).status_code == 403
 
 
 def test_the_list_takes_as_many_queries_however_long_it_is(
@@ -147,3 +275,85 @@ def test_a_deleted_job_stays_readable_and_cannot_be_run(visitor_of: VisitorOf) -
 
     assert "This job is deleted" in visitor.get(url(job)).content.decode()
     assert "Create it anew" in visitor.post(url(job, "run_now"), follow=True).content.decode()
+
+
+# --- One job -----------------------------------------------------------------------------
+
+
+def test_a_job_shows_what_comes_before_and_after_it(visitor_of: VisitorOf) -> None:
+    chained = CompletionTriggerFactory(upstream__name="Load", job__name="Build")
+    CompletionTriggerFactory(
+        upstream=chained.job, job=JobFactory(name="Send", environment=chained.job.environment)
+    )
+
+    page = visitor_of(chained.job.account).get(url(chained.job)).content.decode()
+
+    assert page.index("<bdi>Load</bdi>") < page.index("<b><bdi>Build</bdi></b>")
+    assert page.index("<b><bdi>Build</bdi></b>") < page.index("<bdi>Send</bdi>")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"), [({}, "nothing"), ({"self": True}, "its own last success")]
+)
+def test_a_job_says_what_it_defers_to(
+    visitor_of: VisitorOf, fields: dict[str, bool], words: str
+) -> None:
+    job = JobFactory()
+    if fields:
+        Job.objects.filter(pk=job.pk).update(deferring_job=job)
+
+    page = visitor_of(job.account).get(url(job)).content.decode()
+
+    assert f"<dt>Defers to</dt><dd>{words}</dd>" in page
+
+
+def test_the_trend_draws_each_ended_run_with_its_waiting_and_its_work(
+    visitor_of: VisitorOf,
+) -> None:
+    job = JobFactory()
+    run = RunFactory(job=job, succeeded=True)
+    Run.objects.filter(pk=run.pk).update(
+        dequeued_at=run.created_at + timedelta(seconds=5),
+        finished_at=run.created_at + timedelta(seconds=95),
+    )
+    RunFactory(job=job, running=True)
+
+    page = visitor_of(job.account).get(url(job)).content.decode()
+
+    assert f'aria-label="Run {run.pk}: Success, queued 5 s, ran 1 m 30 s"' in page
+    assert "How long the last 1 runs took; usually 1 m 30 s" in page
+    assert page.count('class="bar queued"') == 1
+
+
+def test_the_grid_holds_what_failed_first_and_then_the_slowest(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+    for went in ("error", "success"):
+        step = RunStepFactory(run=RunFactory(job=job, succeeded=True), builds=True)
+        NodeResultFactory(step=step, name="quick_but_broken", took=1, status=went)
+        for number in range(12):
+            NodeResultFactory(step=step, name=f"slow_{number}", took=10 + number)
+
+    response = visitor_of(job.account).get(url(job))
+
+    shown = response.context["grid"]
+    assert [row.name for row in shown] == [
+        "quick_but_broken",
+        *(f"slow_{number}" for number in range(11, 1, -1)),
+    ]
+    assert [cell.look.word for cell in shown[0].cells] == ["Error", "Success"]
+
+
+def test_a_jobs_page_takes_as_many_queries_however_much_ran(
+    visitor_of: VisitorOf, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    job = JobFactory(deferring_environment=EnvironmentFactory())
+    CompletionTriggerFactory(job=job)
+    CompletionTriggerFactory(upstream=job)
+    for _ in range(6):
+        step = RunStepFactory(run=RunFactory(job=job, failed=True), builds=True)
+        NodeResultFactory.create_batch(5, step=step, status="error")
+    visitor = visitor_of(job.account)
+    visitor.get(url(job))  # the session remembers the account from now on
+
+    with django_assert_max_num_queries(15):
+        visitor.get(url(job))

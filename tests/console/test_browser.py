@@ -18,6 +18,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import Token, User
 from jobsvc.runs.models import LogChunk, Run, RunStep
 from jobsvc.statuses import RunStatus
+from tests.console.told_pages import told_pages
 from tests.factories import (
     ArtifactFactory,
     CompletionTriggerFactory,
@@ -165,6 +166,7 @@ def every_page(life: dict[str, Run]) -> list[str]:
         f"{url(one, 'artifacts')}?step=5",
         url(life["running"], "run_cancel"),
         *settings_pages(one),
+        *told_pages(life, HOSTILE),
         reverse("account_change_password"),
         reverse("account_logout"),
     ]

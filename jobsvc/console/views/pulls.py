@@ -158,6 +158,7 @@ def _pushes(project: Project, pull: PullRequest) -> list[Push]:
     ).order_by("pk"):
         told.setdefault((report.job_id, report.sha), []).append(report)
     of_sha: dict[str, list[Check]] = {}
+    checks.sort(key=lambda check: check.head_sha != pull.head_sha)  # its newest push first
     for check in checks:
         of_sha.setdefault(check.head_sha, []).append(check)
     return [

@@ -90,6 +90,24 @@ def test_an_expired_token_says_so(visitor_of: VisitorOf, account: Account) -> No
     assert "expired" in visitor_of(account).get(url(account)).content.decode()
 
 
+def test_tokens_that_nobody_used_for_long_are_found(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    long_ago = now() - timedelta(days=91)
+    for name, used, made in [
+        ("in use", now(), long_ago),
+        ("idle", long_ago, long_ago),
+        ("never used", None, long_ago),
+        ("new", None, now()),
+    ]:
+        token, _text = Token.issue(account, name, permission_set="owner")
+        Token.objects.filter(pk=token.pk).update(last_used_at=used, created_at=made)
+
+    found = visitor_of(account).get(f"{url(account)}?idle=1").context["service"]
+
+    assert {token.name for token in found} == {"idle", "never used"}
+
+
 @pytest.mark.parametrize("role", ["job_viewer", "admin"])
 def test_who_may_not_manage_tokens_sees_only_their_own(db: None, role: str) -> None:
     member = MembershipFactory(permission_set=role)

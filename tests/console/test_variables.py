@@ -305,6 +305,7 @@ def test_lines_are_imported_at_the_place_that_was_chosen(visitor_of: VisitorOf) 
         ("DBT_A='x", "Line 1: the quote is not closed"),
         ("DBT_A='x' y", "behind the closing quote"),
         ("# nothing", "There is no NAME=value in it."),
+        ("\n".join(f"DBT_{number}=x" for number in range(501)), "Import 500 at once"),
     ],
 )
 def test_of_lines_with_a_wrong_one_nothing_is_imported(

@@ -14,6 +14,7 @@ from jobsvc.jobs.models import Job
 
 NAME = r"DBT_[A-Z0-9_]+"
 LONGEST_IMPORT = 500_000  # characters
+MOST_AT_ONCE = 500  # variables of one import, which sets them one by one
 
 
 class VariableForm(forms.Form):
@@ -172,4 +173,8 @@ class ImportForm(forms.Form):
             raise ValidationError(str(wrong)) from wrong
         if not self.values:
             raise ValidationError("There is no NAME=value in it.")
+        if len(self.values) > MOST_AT_ONCE:
+            raise ValidationError(
+                f"These are {len(self.values)} variables. Import {MOST_AT_ONCE} at once at most."
+            )
         return text

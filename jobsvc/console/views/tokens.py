@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.timezone import now
@@ -18,6 +19,8 @@ from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.forms.people import TokenForm
 from jobsvc.statuses import State
+
+IDLE = timedelta(days=90)  # without a use, after which a token may be one that nobody needs
 
 
 def _tokens(membership: Membership) -> QuerySet[Token]:
@@ -40,11 +43,17 @@ def _may_serve(membership: Membership) -> bool:
 @require_safe
 @member_of_account()
 def token_list(request: HttpRequest, membership: Membership) -> HttpResponse:
-    """One's own tokens, and the account's for who may manage them. A new one is shown once."""
+    """One's own tokens, and the account's for who may manage them; ``?idle`` for those that
+    nobody used for long. A new one is shown once."""
     may_serve = _may_serve(membership)
+    own, service = _own(membership).order_by("-pk"), _service(membership).order_by("-pk")
+    if only_idle := "idle" in request.GET:
+        idle = Q(last_used_at__lt=now() - IDLE) | Q(last_used_at=None, created_at__lt=now() - IDLE)
+        own, service = own.filter(idle), service.filter(idle)
     context: dict[str, Any] = {
-        "own": _own(membership).order_by("-pk"),
-        "service": _service(membership).order_by("-pk") if may_serve else None,
+        "own": own,
+        "service": service if may_serve else None,
+        "only_idle": only_idle,
         "now": now(),
         "may_serve": may_serve,
         "text": once.take(request, _once(membership)),

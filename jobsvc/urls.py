@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from health_check.views import HealthCheckView
 
 urlpatterns = [
@@ -11,6 +12,8 @@ urlpatterns = [
     path("webhooks/", include("ci.urls")),
     path("notifications/", include("jobsvc.notifications.urls")),
     path("admin/", admin.site.urls),
+    # An address is what somebody is let in by: administrators give it, nobody changes their own.
+    path("accounts/email/", RedirectView.as_view(pattern_name="console:profile")),
     path("accounts/", include("allauth.urls")),
     path("livez", HealthCheckView.as_view(checks=[])),
     path("readyz", HealthCheckView.as_view(checks=["health_check.Database"])),

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
-from django.db import models
 
 from jobsvc.engine.ports import Stream
 from jobsvc.runs.models import LogChunk, RunStep
@@ -38,7 +37,8 @@ def tail(step: RunStep, stream: Stream, after: int) -> tuple[str, int]:
         text = _whole(step, stream)[after : after + TAIL_LIMIT]
         return text, after + len(text)
     chunks = LogChunk.objects.filter(step=step, stream=stream)
-    if _was_stored_meanwhile(step, stream, chunks):
+    spoken = step.status != RunStatus.RUNNING or chunks.exists()
+    if not spoken and _was_stored_meanwhile(step, stream):
         return tail(step, stream, after)
     first = chunks.filter(offset__lte=after).order_by("-offset").first()
     text, position = "", after
@@ -74,9 +74,9 @@ def _stored_name(step: RunStep, stream: Stream) -> str:
     return step.console_log if stream == Stream.CONSOLE else step.debug_log
 
 
-def _was_stored_meanwhile(step: RunStep, stream: Stream, chunks: models.QuerySet[LogChunk]) -> bool:
-    """Whether ``step`` was read while it ran and has ended since: its chunks are gone."""
-    if step.status != RunStatus.RUNNING or chunks.exists():
+def _was_stored_meanwhile(step: RunStep, stream: Stream) -> bool:
+    """Whether ``step``, which has no chunks, was read while it ran and has ended since."""
+    if step.status != RunStatus.RUNNING:
         return False
     step.refresh_from_db()
     return bool(_stored_name(step, stream))
@@ -88,6 +88,6 @@ def _whole(step: RunStep, stream: Stream) -> str:
             return bytes(file.read()).decode(errors="replace")
     chunks = LogChunk.objects.filter(step=step, stream=stream).order_by("offset")
     text = "".join(chunks.values_list("text", flat=True))
-    if not text and _was_stored_meanwhile(step, stream, chunks):
+    if not text and _was_stored_meanwhile(step, stream):
         return _whole(step, stream)
     return text

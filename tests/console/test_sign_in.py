@@ -112,7 +112,7 @@ def test_other_sessions_are_listed_and_ended(person: User) -> None:
     "name",
     [
         *("account_login", "account_reset_password", "account_reset_password_done"),
-        *("account_signup", "account_inactive", "account_reauthenticate", "account_email"),
+        *("account_signup", "account_inactive", "account_reauthenticate"),
         *("mfa_index", "mfa_activate_totp", "mfa_add_webauthn", "mfa_list_webauthn"),
         *("usersessions_list", "socialaccount_connections", "socialaccount_login_cancelled"),
         *("socialaccount_login_error", "account_logout", "account_email_verification_sent"),
@@ -130,6 +130,15 @@ def test_every_page_around_signing_in_is_in_our_frame(
     page = answer.content.decode()
     assert "console/console.css" in page
     assert page.count("<h1") == 1
+
+
+def test_nobody_changes_the_address_that_lets_them_in(client: Client, person: User) -> None:
+    sign_in(client)
+
+    answer = client.post("/accounts/email/", {"action_add": "", "email": "boss@example.com"})
+
+    assert answer["Location"] == "/profile/"
+    assert not EmailAddress.objects.filter(email="boss@example.com").exists()
 
 
 def test_the_sign_in_page_offers_a_passkey_and_nothing_that_is_not_set_up(

@@ -47,6 +47,7 @@ from jobsvc.statuses import CauseCategory, RunStatus
 NODES = 3000
 NODES_OF_A_RUN = 40
 WITH_RESULTS = 300  # of the newest runs
+WITH_FILES = 10
 THREADS = 8
 BATCH = 2000
 TOLD = 200  # mails
@@ -70,7 +71,15 @@ def write_results(runs: Sequence[Run], nightly: Job) -> None:
     few: dict[int, list[Node]] = {
         run.project_id: graph.nodes_of(_slug(run.project), NODES_OF_A_RUN) for run in chosen
     }
-    rows = [row for run in chosen for row in _results(steps[run.pk], few[run.project_id])]
+    rows = []
+    left = WITH_FILES  # of the newest that failed: their files are what a retry goes on from
+    for run in reversed(chosen):
+        nodes = few[run.project_id]
+        made = list(_results(steps[run.pk], nodes))
+        rows += made
+        if run.status == RunStatus.ERROR and left:
+            _write_files(steps[run.pk], nodes, made)
+            left -= 1
     if large is not None:
         nodes = graph.nodes_of(_slug(large.project), NODES)
         made = list(_results(steps[large.pk], nodes))

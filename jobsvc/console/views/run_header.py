@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -84,7 +84,7 @@ def run_page(
 def header_of(run: Run, membership: Membership) -> dict[str, Any]:
     """What ``_run_head.html`` shows of ``run``, which ``run_of`` found."""
     live = not run.is_finished
-    may_start = run.job.state == State.ACTIVE and allows(membership.permission_set, Action.RUN)
+    may_start = _may_start(run, membership)
     verb = Verb.CANCEL if live else Verb.NONE
     if may_start and not live:
         verb = Verb.RETRY if run.status == RunStatus.ERROR else Verb.AGAIN
@@ -97,6 +97,15 @@ def header_of(run: Run, membership: Membership) -> dict[str, Any]:
         "usual": usual_length(run),
         "overrides": [words for name, words in OVERRIDES.items() if _is_given(run, name)],
     }
+
+
+def _may_start(run: Run, membership: Membership) -> bool:
+    return run.job.state == State.ACTIVE and allows(membership.permission_set, Action.RUN)
+
+
+def may_retry(run: Run, membership: Membership) -> bool:
+    """Whether the visitor is to be offered a retry of ``run``."""
+    return _may_start(run, membership) and not why_no_retry(run)
 
 
 def _is_given(run: Run, name: str) -> bool:
@@ -132,8 +141,12 @@ def usual_length(run: Run) -> timedelta | None:
     return timedelta(seconds=median(lengths)) if lengths else None
 
 
-def retry_plan(run: Run) -> RetryPlan:
-    """What a retry of ``run`` would do."""
+def retry_plan(run: Run, again: Mapping[int, int] | None = None) -> RetryPlan:
+    """What a retry of ``run`` would do.
+
+    Args:
+        again: how many nodes it would repeat, by the id of their step, where that is known.
+    """
     prefetch_related_objects([run], "steps")
     steps = list(run.steps.all())
     own = [step for step in steps if step.kind in OWN_KINDS]
@@ -142,7 +155,9 @@ def retry_plan(run: Run) -> RetryPlan:
         after = [step for step in steps if step.kind not in OWN_KINDS]
         return RetryPlan(own, first=None, nodes=None, then=after)
     nodes = None
-    if goes_on_amid(failed):
+    if goes_on_amid(failed) and again is not None:
+        nodes = again.get(failed.pk, 0)
+    elif goes_on_amid(failed):
         nodes = NodeResult.objects.filter(step=failed, status__in=RETRIED).count()
     after = [step for step in steps if step.index > failed.index]
     return RetryPlan(own, failed, nodes, after)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Q, QuerySet, Subquery
 
+from jobsvc.console.views.run_header import RETRIED
 from jobsvc.engine.events import RUNNING
 from jobsvc.engine.results import FAILED
 from jobsvc.runs.looks import Look, look_of_node
@@ -89,7 +90,13 @@ class Related:
 
 @dataclass(frozen=True)
 class Summary:
-    """``headline`` says in words what failed; the rest is drawn below it."""
+    """What became of a run's nodes.
+
+    Attributes:
+        headline: what failed, in words; empty where nothing did.
+        number: of all nodes.
+        again: how many nodes a retry would repeat, by the id of their step.
+    """
 
     headline: str
     failures: Sequence[Failure]
@@ -99,21 +106,21 @@ class Summary:
     slowest: Sequence[NodeResult]
     warned: Sequence[NodeResult]
     other_warned: int
+    again: Mapping[int, int]
 
 
 def summary_of(run: Run) -> Summary:
     """What became of the nodes of ``run``: three queries, however many there are."""
     nodes = NodeResult.objects.filter(run=run)
-    counts = Counter[tuple[str, str]]()
-    for status, kind, number in (
-        nodes.values("status", "resource_type")
+    counts, by_status, again = Counter[tuple[str, str]](), Counter[str](), Counter[int]()
+    for step, status, kind, number in (
+        nodes.values("step", "status", "resource_type")
         .annotate(number=Count("pk"))
-        .values_list("status", "resource_type", "number")
+        .values_list("step", "status", "resource_type", "number")
     ):
         counts[status, kind] += number
-    by_status = Counter[str]()
-    for (status, _kind), number in counts.items():
         by_status[status] += number
+        again[step] += number if status in RETRIED else 0
     notable = _notable(nodes) if counts else []
     failed = [node for node in notable if node.status in FAILED]
     warned = [node for node in notable if node.status == WARNED]
@@ -129,6 +136,7 @@ def summary_of(run: Run) -> Summary:
         slowest=sorted(ended, key=_length, reverse=True)[:SLOWEST],
         warned=warned[:WARNED_SHOWN],
         other_warned=by_status[WARNED] - len(warned[:WARNED_SHOWN]),
+        again=again,
     )
 
 

@@ -19,7 +19,7 @@ from accounts.models import Membership
 from accounts.roles import Action
 from jobsvc.console.access import is_fragment, member_of_account, page
 from jobsvc.console.asked import number
-from jobsvc.console.views.run_header import retry_plan, run_of, run_page, why_no_retry
+from jobsvc.console.views.run_header import may_retry, retry_plan, run_of, run_page
 from jobsvc.console.views.run_pull_request import pull_request_of
 from jobsvc.console.views.run_steps import speaking_step
 from jobsvc.console.views.run_summary import (
@@ -35,7 +35,7 @@ from jobsvc.runs.cancel import cancel_run
 from jobsvc.runs.logs import TAIL_LIMIT, console_log, debug_log, tail
 from jobsvc.runs.models import Run, RunStep
 from jobsvc.runs.waiting import reasons
-from jobsvc.statuses import FINISHED, CancelReason, RunStatus
+from jobsvc.statuses import FINISHED, CancelReason
 
 LOG_SHOWN = 200_000  # characters of a log's end; the whole is one link away
 FILES_SHOWN = 1000
@@ -103,8 +103,8 @@ def run_detail(
     if is_fragment(request):
         return run_page(request, membership, "console/_run_live.html", run, context)
     context["log"] = _log(run, step, follow=follow)
-    if run.status == RunStatus.ERROR and not why_no_retry(run):
-        context["retry"] = retry_plan(run)
+    if may_retry(run, membership):
+        context["retry"] = retry_plan(run, summary.again)
     return run_page(request, membership, "console/run.html", run, context)
 
 

@@ -178,6 +178,9 @@ def settings_pages(run: Run) -> list[str]:
     EnvironmentVariableFactory(project=project, name="DBT_REGION", secrets={"value": HOSTILE})
     token, _text = Token.issue(account, HOSTILE, permission_set="owner")
     member = account.memberships.get()
+        reverse("console:profile"),
+        reverse("mfa_index"),
+        reverse("usersessions_list"),
     of_project = {
         "environment": environment.pk,
         "environment_edit": environment.pk,

@@ -125,13 +125,18 @@ class RunFilters:
         """Each filter in words, in the order of the form."""
         return [Chip(self._said(name), self.without(name).query() or "?") for name in self.given]
 
-    def of(self, runs: RunQuerySet, *, before: int | None = None) -> RunQuerySet:
-        """Those of ``runs`` that are asked for, newest first."""
-        found = runs.filter(self._indexed(before)).order_by("-pk")
-        looked_for = self._looked_for()
-        if not looked_for:
-            return found
-        return runs.filter(looked_for, pk__in=found.values("pk")[:LOOKED_THROUGH]).order_by("-pk")
+    def of(
+        self, runs: RunQuerySet, *, before: int | None = None, down_to: int | None = None
+    ) -> RunQuerySet:
+        """Those of ``runs`` that are asked for, newest first.
+
+        Args:
+            down_to: the oldest run to look at, as ``further`` has it.
+        """
+        wanted = self._indexed(before) & self._looked_for()
+        if down_to is not None:
+            wanted &= Q(pk__gte=down_to)
+        return runs.filter(wanted).order_by("-pk")
 
     def further(self, account_id: int, *, before: int | None) -> int | None:
         """The run before which nothing was looked through yet; None where everything was."""
@@ -145,12 +150,17 @@ class RunFilters:
         """The filters any of which, left out, would leave runs to show; all where none alone is."""
         runs = Run.objects.of_account(account_id)
         names = list(self.given)[:MOST_TRIED] if len(self.given) > 1 else []
-        found = {name for name in names if self.without(name).of(runs).exists()}
+        found = {name for name in names if self.without(name)._has_some(runs)}
         return [
             chip
             for name, chip in zip(self.given, self.chips(), strict=True)
             if name in found or not found
         ]
+
+    def _has_some(self, runs: RunQuerySet) -> bool:
+        """Whether any of the first runs to look through is asked for."""
+        newest = runs.filter(self._indexed(None)).order_by("-pk").values("pk")[:LOOKED_THROUGH]
+        return runs.filter(self._looked_for(), pk__in=newest).exists()
 
     def _indexed(self, before: int | None) -> Q:
         wanted = Q(pk__lt=before) if before else Q()

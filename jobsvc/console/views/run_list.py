@@ -33,14 +33,17 @@ def run_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """Runs of all projects, newest first; ``?before=`` is the cursor, the rest are filters."""
     filters = read(request, membership)
     before = number(request, "before")
-    runs = filters.of(Run.objects.of_account(membership.account_id), before=before)
+    looked_to = filters.further(membership.account_id, before=before)
+    runs = filters.of(
+        Run.objects.of_account(membership.account_id), before=before, down_to=looked_to
+    )
     shown = list(
         runs.select_related(
             "job", "environment", "trigger", "trigger__user", "trigger__api_token"
         ).defer("configuration", "isolation", "state_used", "built_schemas")[: PAGE_SIZE + 1]
     )
     older = shown[PAGE_SIZE - 1].pk if len(shown) > PAGE_SIZE else None
-    further = None if older else filters.further(membership.account_id, before=before)
+    further = None if older else looked_to
     shown = shown[:PAGE_SIZE]
     newer = _newer(filters, membership, before, shown)
     context: dict[str, Any] = {

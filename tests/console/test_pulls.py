@@ -426,3 +426,13 @@ def test_who_may_only_run_jobs_drops_no_schema(
     assert posted.status_code == 403
     schema.refresh_from_db()
     assert schema.state == CISchemaState.KEPT
+
+
+@pytest.mark.parametrize("query", ["?before=x", "?before=²", f"?before={'9' * 30}", "?state=odd"])
+def test_a_query_that_means_nothing_breaks_nothing(
+    visitor_of: VisitorOf, job: Job, pull: PullRequest, query: str
+) -> None:
+    page = visitor_of(job.account).get(listed(job, query))
+
+    assert page.status_code == 200
+    assert pull.title in page.content.decode()

@@ -18,6 +18,7 @@ from accounts.models import Membership
 from accounts.roles import Action, allows
 from environments.models import Environment, Project
 from jobsvc.console.access import member_of_account, page
+from jobsvc.console.asked import number
 from jobsvc.console.forms.notifications import AboutForm, DestinationForm
 from jobsvc.console.forms.refusals import tell
 from jobsvc.jobs.models import Job
@@ -315,9 +316,8 @@ def notification_deliveries(request: HttpRequest, membership: Membership) -> Htt
     status = status if status in DeliveryStatus.values else ""
     if status:
         deliveries = deliveries.filter(status=status)
-    before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
-        deliveries = deliveries.filter(pk__lt=int(before))
+    if (before := number(request, "before")) is not None:
+        deliveries = deliveries.filter(pk__lt=before)
     found = list(_shown(deliveries)[: DELIVERIES_SHOWN + 1])
     context: dict[str, Any] = {
         "deliveries": found[:DELIVERIES_SHOWN],

@@ -22,6 +22,7 @@ from ci.report import NothingToReport, report_again
 from ci.schemas import ask_to_drop, may_go, whys
 from environments.models import Project
 from jobsvc.console.access import is_fragment, member_of_account, page
+from jobsvc.console.asked import number as number_asked
 from jobsvc.jobs.models import Job, JobQuerySet
 from jobsvc.runs.models import Run
 
@@ -81,9 +82,8 @@ def pull_list(request: HttpRequest, membership: Membership, project_id: int) -> 
     state = state if state in SHOWN else "open"
     pulls = _pulls(project)
     shown = pulls.filter(state__in=SHOWN[state])
-    before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
-        shown = shown.filter(number__lt=int(before))
+    if (before := number_asked(request, "before")) is not None:
+        shown = shown.filter(number__lt=before)
     found = list(shown.order_by("-number")[: PAGE_SIZE + 1])
     context: dict[str, Any] = {
         "project": project,

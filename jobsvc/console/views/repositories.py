@@ -25,6 +25,7 @@ from ci.models import RepositoryHook
 from environments.models import CloneStrategy, Project, Repository
 from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
+from jobsvc.console.asked import number
 from jobsvc.console.templatetags.states import readable
 
 DELIVERIES_SHOWN = 50
@@ -81,9 +82,8 @@ def repository_detail(
     repository = _repository(membership, repository_id)
     hook = _hook(repository)
     deliveries = about(repository).defer("body").order_by("-pk")
-    before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
-        deliveries = deliveries.filter(pk__lt=int(before))
+    if (before := number(request, "before")) is not None:
+        deliveries = deliveries.filter(pk__lt=before)
     found = list(deliveries[: DELIVERIES_SHOWN + 1])
     context: dict[str, Any] = {
         "repository": repository,

@@ -15,6 +15,7 @@ from accounts.models import Membership
 from accounts.roles import Action, allows
 from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
+from jobsvc.console.asked import number
 from jobsvc.console.forms.refusals import tell
 from jobsvc.console.forms.webhooks import WORDS, WebhookForm
 from jobsvc.jobs.models import Job
@@ -43,9 +44,8 @@ def webhook_detail(request: HttpRequest, membership: Membership, webhook_id: str
     """One webhook with the log of what was posted, newest first."""
     webhook = _webhook(membership, webhook_id)
     dispatches = webhook.dispatches.defer("body", "answer_body", "run__configuration")
-    before = request.GET.get("before", "")
-    if before.isdecimal() and len(before) < 19:
-        dispatches = dispatches.filter(pk__lt=int(before))
+    if (before := number(request, "before")) is not None:
+        dispatches = dispatches.filter(pk__lt=before)
     found = list(dispatches.select_related("run").order_by("-pk")[: DISPATCHES_SHOWN + 1])
     jobs = Job.objects.of_account(membership.account_id).filter(pk__in=webhook.job_ids)
     context: dict[str, Any] = {

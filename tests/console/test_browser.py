@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import Token, User
+from jobsvc.jobs.models import Job
 from jobsvc.runs.models import LogChunk, Run, RunStep
 from jobsvc.statuses import RunStatus
 from tests.console.told_pages import told_pages
@@ -149,6 +150,7 @@ def url(run: Run, name: str = "run") -> str:
 
 def every_page(life: dict[str, Run]) -> list[str]:
     one = life["success"]
+    of_project = [one.account_id, one.project_id]
     return [
         reverse("console:account", args=[one.account_id]),
         reverse("console:runs", args=[one.account_id]),
@@ -159,6 +161,10 @@ def every_page(life: dict[str, Run]) -> list[str]:
         reverse("console:job_pause", args=[one.account_id, one.project_id, one.job_id]),
         reverse("console:launch", args=[one.account_id, one.project_id, one.job_id]),
         reverse("console:jobs", args=[one.account_id, one.project_id]),
+        f"{reverse('console:jobs', args=of_project)}?q=nothing+like+it",
+        f"{reverse('console:job_new', args=of_project)}?template=pull-request",
+        reverse("console:job_settings", args=[one.account_id, one.project_id, one.job_id]),
+        reverse("console:job_delete", args=[one.account_id, one.project_id, one.job_id]),
         reverse("console:job", args=[one.account_id, one.project_id, one.job_id]),
         *(url(run) for run in life.values()),
         url(one, "artifacts"),
@@ -172,6 +178,9 @@ def every_page(life: dict[str, Run]) -> list[str]:
         *settings_pages(one),
         *told_pages(life, HOSTILE),
         reverse("account_change_password"),
+        reverse("console:profile"),
+        reverse("mfa_index"),
+        reverse("usersessions_list"),
         reverse("account_logout"),
     ]
 
@@ -359,3 +368,65 @@ def test_an_old_link_with_a_fragment_finds_its_run(opened: Open, life: dict[str,
     page = opened(f"/#/accounts/{run.account_id}/projects/{run.project_id}/runs/{run.pk}/")
 
     expect(page.locator("h1")).to_contain_text(f"#{run.pk}")
+
+
+def settings_of(run: Run) -> str:
+    return reverse("console:job_settings", args=[run.account_id, run.project_id, run.job_id])
+
+
+def test_a_jobs_commands_move_and_are_checked_as_one_edits(
+    opened: Open, life: dict[str, Run]
+) -> None:
+    run = life["success"]
+    page = opened(settings_of(run))
+    page.get_by_label("Command 1", exact=True).fill("dbt build")
+    page.get_by_role("button", name="Add a command").click()
+    expect(page.get_by_label("Command 2", exact=True)).to_be_focused()
+    page.keyboard.type("dbt tset")
+    page.keyboard.press("Tab")
+    expect(page.locator("#said-2")).to_contain_text("tset")
+    assert faults(page) == []
+
+    page.get_by_label("Command 2", exact=True).fill("dbt seed")
+    with page.expect_response(lambda answer: answer.url.endswith("/check/")):
+        page.keyboard.press("Alt+ArrowUp")
+    expect(page.get_by_label("Command 1", exact=True)).to_have_value("dbt seed")
+    expect(page.get_by_label("Command 1", exact=True)).to_be_focused()
+    expect(page.locator("#said-2")).to_be_empty()
+    page.keyboard.press("Control+s")
+
+    expect(page.get_by_role("status").first).to_contain_text("is saved")
+    assert Job.objects.get(pk=run.job_id).execute_steps == ["dbt seed", "dbt build"]
+
+
+def test_a_schedule_is_told_while_it_is_typed(opened: Open, life: dict[str, Run]) -> None:
+    page = opened(settings_of(life["success"]))
+    page.get_by_label("Cron", exact=True).check()
+    page.get_by_label("Cron expression").fill("30 6 * * 1")
+    expect(page.locator("#schedule-preview")).to_contain_text("At 06:30 on Monday")
+    page.get_by_label("Cron expression").fill("30 6 *")
+    expect(page.locator("#schedule-preview")).to_contain_text("is not a cron expression")
+    expect(page.get_by_label("At these hours")).to_be_hidden()
+
+
+def test_what_is_wrong_with_a_job_takes_the_focus(opened: Open, life: dict[str, Run]) -> None:
+    page = opened(settings_of(life["success"]))
+    page.locator("#id_name").fill("")
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.locator("#problems")).to_be_focused()
+    assert faults(page) == []
+    page.locator("#problems").get_by_role("link", name="Name").click()
+    assert page.url.endswith("#id_name")
+
+
+def test_a_job_is_edited_without_scripts(opened: Open, life: dict[str, Run]) -> None:
+    run = life["success"]
+    page = opened(settings_of(run), java_script_enabled=False)
+    page.get_by_role("button", name="Add a command").click()
+    page.get_by_label("Command 2", exact=True).fill("dbt test")
+    page.get_by_role("button", name="Move command 2 up").click()
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.get_by_role("status").first).to_contain_text("is saved")
+    assert Job.objects.get(pk=run.job_id).execute_steps == ["dbt test", "dbt build"]

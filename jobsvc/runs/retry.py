@@ -256,6 +256,14 @@ def _is_of_pull_request(run: Run) -> bool:
     return run.job.is_ci and run.trigger.pull_request_id is not None
 
 
+def _is_told_of_commits(run: Run) -> bool:
+    """Whether a git host starts a run for each commit of the pull request that ``run`` is of."""
+    first = run
+    while first.retrying_run is not None:
+        first = first.retrying_run
+    return _is_of_pull_request(run) and first.trigger.cause_category == CauseCategory.CI
+
+
 def _trigger(run: Run, **given: Any) -> Trigger:
     """A trigger with the overrides of the run's own."""
     kept = {field.name for field in fields(Trigger)} - OF_THE_NEW_TRIGGER
@@ -270,9 +278,9 @@ def _configuration(run: Run, git: Git) -> dict[str, Any]:
     configuration = dict(run.configuration)
     if git == Git.SAME:
         configuration["git_sha"] = run.git_sha or configuration.get("git_sha")
-    elif configuration.get("git_branch") and not _is_of_pull_request(run):
-        # A commit without a branch has no newer one; a newer commit of a pull request has a run
-        # of its own, and what is told of this one is told of its commit.
+    elif configuration.get("git_branch") and not _is_told_of_commits(run):
+        # A commit without a branch has no newer one; where a git host tells of each commit, a
+        # newer one has a run of its own, and what is told of this one is told of its commit.
         configuration["git_sha"] = None
     return configuration | {"left_out": _left_out(run, failed_step(run))}
 

@@ -581,3 +581,38 @@ def test_a_run_whose_checkout_is_tried_again_has_longer_to_be_ready(claimed: Mak
 
     Run.objects.update(dequeued_at=now() - timedelta(minutes=16 + 4 + 10))
     assert watch() == [patient]
+
+
+def test_a_retry_builds_the_newest_commit_where_no_git_host_tells_of_it(claimed: MakeRun) -> None:
+    asked = Trigger(
+        cause="PR 7",
+        cause_category=CauseCategory.API,
+        github_pull_request_id=7,
+        git_branch="feature",
+        git_sha="ab" * 20,
+    )
+    run = Run.objects.claim(trigger_run(JobFactory(ci=True), asked).pk, worker="w1")
+    assert run is not None
+
+    new = retry_run(end(run, at=4))
+
+    assert new.configuration["git_sha"] is None
+    assert new.configuration["schema_override"] == run.configuration["schema_override"]
+
+
+def test_a_retry_of_a_retry_keeps_the_commit_that_a_git_host_told_of(claimed: MakeRun) -> None:
+    asked = Trigger(
+        cause="PR 7",
+        cause_category=CauseCategory.CI,
+        github_pull_request_id=7,
+        git_branch="feature",
+        git_sha="ab" * 20,
+    )
+    run = Run.objects.claim(trigger_run(JobFactory(ci=True), asked).pk, worker="w1")
+    assert run is not None
+    again = Run.objects.claim(retry_run(end(run, at=4)).pk, worker="w1")
+    assert again is not None
+
+    new = retry_run(end(again, at=4))
+
+    assert new.configuration["git_sha"] == "ab" * 20

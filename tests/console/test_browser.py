@@ -272,7 +272,7 @@ def test_signing_in_leads_to_the_page_that_was_asked_for(
         assert faults(page) == []
         page.get_by_label("Email").fill(person.email)
         page.get_by_label("Password").fill("coffee-beans-7")
-        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Sign in", exact=True).click()
 
         expect(page).to_have_url(f"{live_server.url}{runs}?job=")
 

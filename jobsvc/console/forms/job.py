@@ -458,7 +458,7 @@ class JobForm(ScheduleForm):
         self.by_job = {one.pk: one for one in jobs}
         super().__init__(data, initial=_initial(job, source))
         self.lines = _lines_of(source) if data is None else _lines_in(data)
-        self.fields["kind"].choices = _kinds(job)  # type: ignore[attr-defined] # a ChoiceField
+        self.fields["kind"].choices = _kinds(job)  # type: ignore[attr-defined] # a ChoiceField has them
         self.fields["environment"].required = True
         self._offer("environment", _places(environments, job.project_id), "Choose one")
         self._offer("deferring_environment", _places(environments), "Choose one")
@@ -469,7 +469,7 @@ class JobForm(ScheduleForm):
 
     def _offer(self, name: str, choices: Iterable[tuple[Any, str]], empty: str) -> None:
         offered = [("", empty), *choices] if empty else list(choices)
-        self.fields[name].choices = offered  # type: ignore[attr-defined] # a ChoiceField
+        self.fields[name].choices = offered  # type: ignore[attr-defined] # a ChoiceField has them
 
     # --- Reading -------------------------------------------------------------------------
 
@@ -690,7 +690,7 @@ class AfterForm(forms.Form):
 
     def __init__(self, *args: Any, choices: Sequence[tuple[Any, str]], **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["job"].choices = [("", "No job"), *choices]  # type: ignore[attr-defined] # a ChoiceField
+        self.fields["job"].choices = [("", "No job"), *choices]  # type: ignore[attr-defined] # a ChoiceField has them
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}

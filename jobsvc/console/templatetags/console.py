@@ -68,7 +68,7 @@ def when(moment: datetime | None) -> SafeString:
     A date is in UTC; console.js turns it into the viewer's own zone.
     """
     if moment is None:
-        return format_html("—")
+        return SafeString("—")
     exact = moment.astimezone(UTC)
     apart = moment - now()
     if abs(apart) < timedelta(days=1):

@@ -14,6 +14,7 @@ from accounts.models import Account
 from accounts.roles import PermissionSet
 from tests.factories import AccountFactory, token_of
 from tests.fakes.receiver import Receiver, receiving
+from tests.installation import templates
 
 
 class JSONClient(APIClient):
@@ -33,6 +34,13 @@ def client_with(token: str = "", scheme: str = "Token") -> JSONClient:
     if token:
         client.credentials(HTTP_AUTHORIZATION=f"{scheme} {token}")
     return client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_template_stays() -> Iterator[None]:
+    """What installations' databases were copied from goes with the last test."""
+    yield
+    templates.forget()
 
 
 @pytest.fixture

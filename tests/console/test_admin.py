@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Token, User
+from ci.models import Report, ReportKind
 from jobsvc.notifications.models import Delivery, Event, Mute
 from jobsvc.runs.models import Run, RunTransition
 from tests.factories import (
@@ -59,7 +60,10 @@ def rows(db: None) -> None:
     ExtendedAttributesFactory()
     GitHubInstallationFactory()
     DeliveryFactory(hook__secrets={"current": SECRET})
-    CheckFactory()
+    check = CheckFactory()
+    Report.objects.create(
+        repository=check.pull_request.repository, kind=ReportKind.STATUS, job=check.job, sha="ab"
+    )
     DispatchFactory(run=run, subscription__secrets={"hmac": SECRET})
     asked = NotificationFactory(secrets={"url": SECRET})
     mail = {"event": Event.FAILURE, "address": "ana@example.com", "key": "one"}

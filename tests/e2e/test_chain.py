@@ -9,7 +9,11 @@ import pytest
 
 from tests.e2e.stack import Place, Stack, duckdb_warehouse, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e chain"),  # one service is enough
+]
 
 SECONDS = 240  # for a run of a chain to be there and to end
 

@@ -15,7 +15,11 @@ from tests.e2e.stack import (
 )
 from tests.e2e.test_slim_ci import PlaceMaker, repository_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e ci_runs"),  # one service is enough
+]
 
 NAP = "models/marts/nap.sql"
 LONG_MODEL = "select 1 as id from (select pg_sleep(120)) as nap"

@@ -9,7 +9,11 @@ import pytest
 from tests.e2e.stack import EXAMPLE, Place, Stack, Warehouse
 from tests.e2e.test_slim_ci import change, ci_job, coffee, repository_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e compare"),  # one service is enough
+]
 
 CHANGED = "models/staging/stg_products.sql"
 

@@ -21,7 +21,11 @@ from tests.e2e.stack import (
 )
 from tests.installation import ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e life"),  # one service is enough
+]
 
 SAMPLE_CLIENT = ROOT / "tests" / "clients" / "sample_client.py"
 OWN_STEPS = ["Clone git repository", "Create profile from connection", "Invoke dbt with `dbt deps`"]

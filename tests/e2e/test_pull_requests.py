@@ -25,7 +25,11 @@ from tests.fakes.github import FakeGitHub, fake_github
 from tests.warehouses import Duck, Postgres
 from tests.warehouses import Warehouse as Looked
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e pull_requests"),  # one service is enough
+]
 
 CHANGED = "models/marts/busy_hours.sql"
 SLOW = "select 1 as id from (select pg_sleep(300)) as nap"

@@ -11,7 +11,11 @@ import pytest
 from tests.e2e.stack import Place, Stack, Warehouse, wait_until
 from tests.warehouses import Duck, Postgres, fill, schemas_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e schema_cleanup"),  # one service is enough
+]
 
 MODELS = {
     "models/tiny.sql": "select 1 as id",

@@ -19,7 +19,11 @@ from tests.e2e.stack import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e secrets"),  # one service is enough
+]
 
 PlaceMaker = Callable[..., Place]
 

@@ -11,7 +11,11 @@ import pytest
 
 from tests.e2e.stack import EXAMPLE, Place, Stack, Warehouse, commit, duckdb_warehouse
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e slim_ci"),  # one service is enough
+]
 
 PlaceMaker = Callable[..., Place]
 

@@ -23,7 +23,11 @@ from tests.e2e.stack import (
 )
 from tests.installation import ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.services]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.services,
+    pytest.mark.xdist_group("e2e versions"),  # one service is enough
+]
 
 SECRET = "one-run-only-7319"
 SAYS_SECRET = "{{ config(materialized='view') }}\nselect 1 as id -- {{ env_var('DBT_SAID') }}"

@@ -25,6 +25,8 @@ from jobsvc.engine.ports import Ending
 from tests.engine.conftest import PROJECT, Recording, Repository, plans_below, state_of
 from tests.installation import postgres_database
 
+pytestmark = pytest.mark.xdist_group("comparing")  # production is built once a warehouse
+
 FLAGS = "--select state:modified"
 COMPARE = StepPlan(
     index=0, name="Compare changes", kind=StepKind.COMPARE, on_failure=OnFailure.WARN

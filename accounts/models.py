@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 from zoneinfo import available_timezones
@@ -11,12 +12,14 @@ from zoneinfo import available_timezones
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.exceptions import ValidationError
-from django.db import models
-from django.db.models import Q
+from django.db import models, transaction
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Lower
+from django.utils.functional import cached_property
 from django.utils.timezone import now
 
-from accounts.roles import Action, PermissionSet, allows
+from accounts.policy import Access, Held
+from accounts.roles import Action, PermissionSet
 from jobsvc.statuses import State
 
 TOKEN_PREFIXES = {"personal": "jsu_", "service": "jss_"}
@@ -118,15 +121,28 @@ class User(AbstractBaseUser, PermissionsMixin):
         return f"{self.first_name} {self.last_name}".strip() or self.email
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def with_groups(self) -> MembershipQuerySet:
+        """Each with whether groups grant it anything, which saves most people a query."""
+        grants = Grant.objects.filter(group__members=OuterRef("pk"), group__state=State.ACTIVE)
+        return self.annotate(in_groups=Exists(grants))
+
+
 class Membership(models.Model):
-    """A person's place in an account."""
+    """A person's place in an account: a role in all of it, groups that grant more, or both.
+
+    Attributes:
+        permission_set: the role; empty where only groups grant anything.
+    """
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
     permission_set = models.CharField(
-        max_length=40, choices=PermissionSet, default=PermissionSet.JOB_VIEWER
+        max_length=40, choices=PermissionSet, default=PermissionSet.JOB_VIEWER, blank=True
     )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -135,6 +151,96 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.account}"
+
+    @cached_property
+    def access(self) -> Access:
+        """What this person may do here, by role and groups; read once for each object."""
+        if not getattr(self, "in_groups", True):  # MembershipQuerySet.with_groups has looked
+            return Access((Held("your role", self.permission_set),))
+        granted = (
+            Grant.objects.filter(group__members=self, group__state=State.ACTIVE)
+            .select_related("group")
+            .order_by("pk")
+        )
+        return Access(
+            (Held("your role", self.permission_set), *(grant.held() for grant in granted))
+        )
+
+    def may(self, action: Action, at: models.Model | None = None) -> bool:
+        """Whether this person may do ``action`` to ``at``; to the whole account without it."""
+        return self.access.may(action, at) is not None
+
+    @property
+    def role(self) -> str:
+        """The role in words."""
+        return self.get_permission_set_display() or "What their groups grant"
+
+
+class Group(models.Model):
+    """People of an account who are granted the same."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="groups")
+    name = models.CharField(max_length=255)
+    members = models.ManyToManyField(Membership, related_name="groups", blank=True)
+    assign_by_default = models.BooleanField(
+        default=False, help_text="Whoever joins the account from now on is in this group."
+    )
+    sso_mapping_groups = models.JSONField(default=list, blank=True)
+    state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                "account",
+                Lower("name"),
+                condition=Q(state=State.ACTIVE),
+                name="one_group_per_name",
+                violation_error_message="There is a group of this name already. Choose another.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Grant(models.Model):
+    """A role for a group or a service token: in all projects, in one, or in one environment."""
+
+    group = models.ForeignKey(Group, models.CASCADE, null=True, blank=True, related_name="grants")
+    token = models.ForeignKey("Token", models.CASCADE, null=True, blank=True, related_name="grants")
+    permission_set = models.CharField(max_length=40, choices=PermissionSet)
+    project = models.ForeignKey(
+        "environments.Project", models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    environment = models.ForeignKey(
+        "environments.Environment", models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(group__isnull=False, token__isnull=True)
+                | Q(group__isnull=True, token__isnull=False),
+                name="grant_is_a_groups_or_a_tokens",
+                violation_error_message="A grant is a group's or a service token's, not both.",
+            ),
+            models.CheckConstraint(
+                condition=Q(environment__isnull=True) | Q(project__isnull=False),
+                name="grant_in_an_environment_names_its_project",
+                violation_error_message="Name the project of the environment, too.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_permission_set_display()} for {self.group or self.token}"
+
+    def held(self) -> Held:
+        """What it gives, for ``Access``."""
+        source = f"the group {self.group}" if self.group else "the token"
+        return Held(source, self.permission_set, self.project_id, self.environment_id)
 
 
 class TokenKind(models.TextChoices):
@@ -160,9 +266,9 @@ class TokenQuerySet(models.QuerySet["Token"]):
 
     def find(self, token: str) -> Token | None:
         """The usable token whose text is ``token``."""
-        return (
-            self.usable().select_related("account", "user").filter(digest=digest_of(token)).first()
-        )
+        grants = Grant.objects.filter(token=OuterRef("pk"))
+        found = self.usable().annotate(has_grants=Exists(grants)).select_related("account", "user")
+        return found.filter(digest=digest_of(token)).first()
 
 
 class Token(models.Model):
@@ -176,7 +282,8 @@ class Token(models.Model):
         max_length=40,
         choices=PermissionSet,
         blank=True,
-        help_text="Of a service token; a personal token may do what its owner may.",
+        help_text="Of a service token, in all projects; grants may add more in single projects. "
+        "A personal token may do what its owner may.",
     )
     prefix = models.CharField(max_length=SHOWN_CHARACTERS, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
@@ -191,10 +298,10 @@ class Token(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(kind=TokenKind.PERSONAL, user__isnull=False, permission_set="")
-                | (Q(kind=TokenKind.SERVICE, user__isnull=True) & ~Q(permission_set="")),
-                name="token_acts_for_a_user_or_holds_a_permission_set",
+                | Q(kind=TokenKind.SERVICE, user__isnull=True),
+                name="personal_token_acts_for_a_user",
                 violation_error_message=(
-                    "A personal token has an owner; a service token has a permission set."
+                    "A personal token has an owner; a service token has grants of its own."
                 ),
             )
         ]
@@ -203,12 +310,18 @@ class Token(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     @classmethod
-    def issue(cls, account: Account, name: str, **fields: Any) -> tuple[Token, str]:
+    def issue(
+        cls, account: Account, name: str, *, grants: Sequence[Grant] = (), **fields: Any
+    ) -> tuple[Token, str]:
         """A new token and its text, which cannot be had again.
 
         Args:
+            grants: unsaved ones, of a service token that may do something in single projects.
             fields: ``user=`` for a personal token, ``permission_set=`` for a service token,
                 ``expires_at=`` for either.
+
+        Raises:
+            ValidationError: a value cannot be used, or a service token would be good for nothing.
         """
         kind = TokenKind.PERSONAL if fields.get("user") else TokenKind.SERVICE
         text = TOKEN_PREFIXES[kind] + secrets.token_urlsafe(32)
@@ -220,16 +333,33 @@ class Token(models.Model):
             digest=digest_of(text),
             **fields,
         )
-        token.full_clean()
-        token.save()
+        if kind == TokenKind.SERVICE and not token.permission_set and not grants:
+            raise ValidationError(
+                {"permission_set": "Choose what the token may do: a permission set."}
+            )
+        with transaction.atomic():
+            token.full_clean()
+            token.save()
+            for grant in grants:
+                grant.token = token
+                grant.full_clean()
+                grant.save()
         return token, text
 
-    def may(self, action: Action) -> bool:
-        """Whether this token allows ``action`` in its account."""
-        if self.user is None:
-            return allows(self.permission_set, action)
-        sets = self.user.memberships.filter(account=self.account_id)
-        return any(allows(name, action) for name in sets.values_list("permission_set", flat=True))
+    @cached_property
+    def access(self) -> Access:
+        """What this token may do: its owner's access, or what a service token was given."""
+        if self.user is not None:
+            member = self.user.memberships.filter(account=self.account_id).with_groups().first()
+            return member.access if member else Access(())
+        own = Held("the token", self.permission_set)
+        if not getattr(self, "has_grants", True):  # TokenQuerySet.find has looked
+            return Access((own,))
+        return Access((own, *(grant.held() for grant in self.grants.order_by("pk"))))
+
+    def may(self, action: Action, at: models.Model | None = None) -> bool:
+        """Whether this token allows ``action`` to ``at``; to the whole account without it."""
+        return self.access.may(action, at) is not None
 
     def revoke(self) -> None:
         """Let nobody use this token any more, from the next request on."""
@@ -241,3 +371,67 @@ class Token(models.Model):
         moment = now()
         if self.last_used_at is None or moment - self.last_used_at > LAST_USED_STEP:
             Token.objects.filter(pk=self.pk).update(last_used_at=moment)
+
+
+class AuditQuerySet(models.QuerySet["AuditEvent"]):
+    """Events are written once: nothing changes them, and only retention deletes them."""
+
+    def update(self, **_: Any) -> int:
+        raise TypeError("an audit event is never changed")
+
+    def of_account(self, account_id: int) -> AuditQuerySet:
+        return self.filter(account=account_id)
+
+
+class AuditEvent(models.Model):
+    """Who did what to what, when and from where. Written by ``accounts.audit`` alone.
+
+    It names things by their ids and by what they were called then, without foreign keys, so that
+    it outlives them.
+
+    Attributes:
+        action: dbt Cloud's words: ``job_definition.changed``, ``service_token.created``.
+        actor_kind: ``user``, ``token``, ``operator``, ``git host`` or ``system``.
+        source: where it was done: ``console``, ``api``, ``admin``, ``webhook``, ``system``.
+        differences: field by field ``[before, after]``; of secrets only that they changed.
+    """
+
+    account = models.ForeignKey(
+        Account, models.PROTECT, null=True, blank=True, related_name="audit_events"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    action = models.CharField(max_length=80)
+    actor_kind = models.CharField(max_length=20)
+    actor_id = models.BigIntegerField(null=True, blank=True)
+    actor_name = models.CharField(max_length=255, blank=True)
+    source = models.CharField(max_length=20)
+    address = models.CharField(max_length=45, blank=True, help_text="The IP address asked from.")
+    request_id = models.CharField(max_length=32, blank=True)
+    target_kind = models.CharField(max_length=60, blank=True)
+    target_id = models.CharField(max_length=60, blank=True)
+    target_name = models.CharField(max_length=255, blank=True)
+    project_id = models.BigIntegerField(null=True, blank=True)
+    differences = models.JSONField(default=dict, blank=True)
+
+    objects = AuditQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["account", "-id"], name="audit_of_account"),
+            models.Index(
+                fields=["account", "target_kind", "target_id", "-id"], name="audit_of_target"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor_name or self.actor_kind}: {self.action} {self.target_name}".strip()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Write the event, once.
+
+        Raises:
+            TypeError: it is written already.
+        """
+        if self.pk is not None:
+            raise TypeError("an audit event is never changed")
+        super().save(*args, **kwargs)

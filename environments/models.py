@@ -131,6 +131,8 @@ class Connection(Kept):
 class Project(Kept):
     """A dbt project: where its code is, and the environments it runs in."""
 
+    PLACE = ("pk", "environments")  # for accounts.policy: an environment's people see its project
+
     account = models.ForeignKey(Account, models.PROTECT, related_name="projects")
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True, default="")
@@ -216,6 +218,8 @@ class DeploymentType(models.TextChoices):
 
 class Environment(Kept):
     """Fixes three things for its jobs: the warehouse, the code's branch, the dbt version."""
+
+    PLACE = ("project", "pk")  # for accounts.policy
 
     project = models.ForeignKey(Project, models.PROTECT, related_name="environments")
     name = models.CharField(max_length=255)

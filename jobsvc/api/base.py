@@ -61,7 +61,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 from django.db import models
 from django.db.models import Model, QuerySet
 from rest_framework import serializers
-from rest_framework.exceptions import ErrorDetail, NotFound, ParseError, ValidationError
+from rest_framework.exceptions import (
+    ErrorDetail,
+    NotFound,
+    ParseError,
+    PermissionDenied,
+    ValidationError,
+)
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -74,6 +80,7 @@ from jobsvc.api.fields import MomentField, whole_number
 from jobsvc.api.filters import Filter, narrow, wanted_state
 from jobsvc.api.openapi import EnvelopeSchema
 from jobsvc.api.pagination import ordered, page_of
+from jobsvc.api.permissions import needed_for
 from jobsvc.api.related import included
 from jobsvc.statuses import State
 
@@ -181,14 +188,29 @@ class AccountView(APIView):
         """The row ``pk`` of ``rows``, which the caller has cut down to the account's.
 
         Raises:
-            NotFound
+            NotFound: there is none that the token may see.
+            PermissionDenied: the token may see it, but not do to it what the request does.
         """
-        row = rows.filter(pk=pk).first()
+        row = self.token.access.rows(rows).filter(pk=pk).first()
         if row is None:
             raise NotFound(
                 f"This account has no {name} {pk}. Check the id, or whether it was deleted."
             )
+        self.check_place(row)
         return row
+
+    def check_place(self, row: Model) -> None:
+        """Refuse a request that changes where ``row`` is unless the token may do that there.
+
+        Raises:
+            PermissionDenied
+        """
+        needed = needed_for(self.request, self)
+        if needed is not None and not self.token.may(needed, row):
+            raise PermissionDenied(
+                f"This token may not {needed.label} there. "
+                "Ask an admin of the account for one with a permission set that allows it."
+            )
 
 
 class Resource(AccountView, Generic[M]):
@@ -262,7 +284,8 @@ class Lists(Resource[M]):
     def get(self, request: Request, **path: Any) -> Answer:
         parameters = request.query_params
         state = wanted_state(parameters)
-        rows, echoed = narrow(self._in_state(self.rows(), state), parameters, self.filters)
+        seen = self.token.access.rows(self.rows())
+        rows, echoed = narrow(self._in_state(seen, state), parameters, self.filters)
         if parameters.get("state"):
             echoed["state"] = "all" if state is None else int(state)
         rows, order = ordered(

@@ -12,6 +12,14 @@ from accounts.models import Token
 from accounts.roles import Action
 
 
+def needed_for(request: Request, view: Any) -> Action | None:
+    """What the request needs; None where nobody may do it."""
+    if request.method in SAFE_METHODS:
+        return Action.READ
+    writes: Action | None = getattr(view, "writes", None)
+    return writes
+
+
 class AccountPermission(BasePermission):
     """Reading needs ``Action.READ``; anything else needs the view's ``writes``.
 
@@ -32,8 +40,9 @@ class AccountPermission(BasePermission):
         method = (request.method or "").lower()
         if method not in {"head", "options"} and not hasattr(view, method):
             return True  # the view answers 405, which says more than a missing permission
-        needed = Action.READ if request.method in SAFE_METHODS else getattr(view, "writes", None)
-        if needed is None or not token.may(needed):
+        needed = needed_for(request, view)
+        # Where in the account is seen when the view has found its rows: AccountView.find.
+        if needed is None or not token.access.may_somewhere(needed, view.kwargs.get("project_id")):
             raise PermissionDenied(
                 f"This token may not {Action(needed).label if needed else 'do this'}. "
                 "Ask an admin of the account for one with a permission set that allows it."

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -15,13 +16,26 @@ from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.policy import Spot
+from accounts.roles import Action
+from environments.models import Environment
+from jobsvc.jobs.models import Job
+from jobsvc.runs.models import Run
 from jobsvc.statuses import State
 
 P = ParamSpec("P")
+M = TypeVar("M", bound=Model)
 MemberView = Callable[Concatenate[HttpRequest, Membership, P], HttpResponseBase]
 
 LAST_ACCOUNT = "account_id"  # of the session: where "/" leads
+
+# What an address may name that lies in an environment, the nearest first.
+IN_AN_ENVIRONMENT: dict[str, tuple[type[Model], str]] = {
+    "run_id": (Run, "environment"),
+    "job_id": (Job, "environment"),
+    "environment_id": (Environment, "pk"),
+}
+ANYWHERE = frozenset({Action.READ, Action.RUN, Action.WRITE_JOBS})
 
 
 def is_fragment(request: HttpRequest) -> bool:
@@ -37,12 +51,18 @@ def sign_in_first(request: HttpRequest) -> HttpResponse:
 
 
 def member_of_account(
-    *, may: Action = Action.READ
+    *, may: Action = Action.READ, everywhere: bool = False
 ) -> Callable[[MemberView[P]], Callable[..., HttpResponseBase]]:
     """The view gets the visitor's membership of the account that the address names.
 
     Nobody signed in: to the sign-in page. An account the visitor is no member of, or that is
-    gone: 404, as if it never were. A member whose role does not allow ``may``: 403.
+    gone, and a project, job, run or environment that they may not see: 404, as if it never were.
+    A member whom nothing allows ``may`` there: 403. A page of no project is for whoever may read,
+    run or write jobs anywhere in the account, and shows what ``seen`` leaves.
+
+    Args:
+        everywhere: for a page of no project that only who may do so in all of them sees.
+            ``WRITE_SETTINGS`` and ``WRITE_ACCOUNT`` are always meant so.
     """
 
     def decorate(view: MemberView[P]) -> Callable[..., HttpResponseBase]:
@@ -56,16 +76,13 @@ def member_of_account(
                 Membership.objects.filter(
                     user=request.user, account=account_id, account__state=State.ACTIVE
                 )
+                .with_groups()
                 .select_related("account")
                 .first()
             )
             if membership is None:
                 raise Http404
-            if not allows(membership.permission_set, may):
-                raise PermissionDenied(
-                    f"Your role here, {membership.get_permission_set_display()}, does not let "
-                    f"you {may.label}. Ask an owner of {membership.account} for a role that does."
-                )
+            _check(membership, may, kwargs, everywhere=everywhere or may not in ANYWHERE)
             if request.session.get(LAST_ACCOUNT) != membership.account_id:
                 request.session[LAST_ACCOUNT] = membership.account_id
             return view(request, membership, *args, **kwargs)
@@ -75,14 +92,60 @@ def member_of_account(
     return decorate
 
 
+def seen(membership: Membership, rows: QuerySet[M], action: Action = Action.READ) -> QuerySet[M]:
+    """Those of ``rows``, which are the account's, that this member may see, or do ``action`` to.
+
+    Every list that crosses projects goes through here; what an address names was checked before.
+    """
+    return membership.access.rows(rows, action)
+
+
+def _check(membership: Membership, may: Action, named: Any, *, everywhere: bool) -> None:
+    """Refuse what the address names and the member may not see, or may not do this to."""
+    access, project_id = membership.access, named.get("project_id")
+    if project_id is None:
+        allowed = access.may(may) if everywhere else access.may_somewhere(may)
+    else:
+        spot = _spot(membership, project_id, named)
+        if spot is None:  # a page of the project: some environment of it is enough to come in
+            if not access.may_somewhere(Action.READ, project_id):
+                raise Http404
+            allowed = access.may_somewhere(may, project_id)
+        else:
+            if not access.may(Action.READ, spot):
+                raise Http404
+            allowed = access.may(may, spot)
+    if not allowed:
+        raise PermissionDenied(
+            f"Your role here, {membership.role}, does not let you {may.label}. "
+            f"Ask an owner of {membership.account} for a role that does."
+        )
+
+
+def _spot(membership: Membership, project_id: int, named: Any) -> Spot | None:
+    """The environment of what the address names, looked up only where it makes a difference."""
+    if not membership.access.is_narrow:
+        return Spot(project_id)
+    for key, (model, column) in IN_AN_ENVIRONMENT.items():
+        if key in named:
+            rows = model._default_manager.filter(pk=named[key], project=project_id)
+            found = rows.values_list(column, flat=True).first()
+            if found is None:
+                raise Http404
+            return Spot(project_id, found)
+    return None
+
+
 def page(
     request: HttpRequest, membership: Membership, template: str, context: dict[str, Any]
 ) -> HttpResponse:
     """A page or a fragment of one, with what the shell around it needs."""
+    named = request.resolver_match.kwargs if request.resolver_match else {}
+    project_id = named.get("project_id")
     shell = {
         "membership": membership,
         "account": membership.account,
-        "may_run": allows(membership.permission_set, Action.RUN),
+        "may_run": membership.access.may_somewhere(Action.RUN, project_id),
     }
     response = render(request, template, shell | context)
     # The same address has two faces, and shows what only this person may see.

@@ -11,7 +11,7 @@ from django.db.models import Count, F, IntegerField, Min, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from accounts.models import Membership, Token
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from ci.models import Report
 from jobsvc.console.templatetags.console import plain
 from jobsvc.jobs.models import Job
@@ -165,7 +165,7 @@ def _reports(account_id: int, moment: datetime) -> list[tuple[Report, str]]:
 def _tokens(membership: Membership, moment: datetime) -> list[Token]:
     """Tokens that end soon: one's own, and for who manages them those of the account."""
     whose = Q(user=membership.user_id)
-    if allows(membership.permission_set, Action.WRITE_ACCOUNT):
+    if membership.may(Action.WRITE_ACCOUNT):
         whose |= Q(user=None)
     found = Token.objects.usable().filter(
         whose, account=membership.account_id, expires_at__lte=moment + EXPIRES_SOON

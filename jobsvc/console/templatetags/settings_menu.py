@@ -9,7 +9,6 @@ from django import template
 from django.urls import reverse
 
 from accounts.models import Membership
-from accounts.roles import allows
 from jobsvc.console.settings_places import SETTINGS
 
 register = template.Library()
@@ -31,7 +30,7 @@ def settings_entries(context: dict[str, Any], membership: Membership) -> list[En
     path = context["request"].path
     entries = []
     for place in SETTINGS:
-        if not allows(membership.permission_set, place.may):
+        if not membership.may(place.may):
             continue
         url = reverse(f"console:{place.name}", args=[membership.account_id])
         is_here = path.rstrip("/") == url.rstrip("/")

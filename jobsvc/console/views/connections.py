@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from environments import adapters
 from environments.define import define_connection, delete_connection
 from environments.models import Connection, Environment, Project
@@ -67,7 +67,7 @@ def connection_list(request: HttpRequest, membership: Membership) -> HttpRespons
     rows = _connections(membership).annotate(environments_here=in_use).order_by("name", "pk")
     context = {
         "rows": [(row, _title(row), _place(row)) for row in rows],
-        "may_change": allows(membership.permission_set, Action.WRITE_SETTINGS),
+        "may_change": membership.may(Action.WRITE_SETTINGS),
     }
     return page(request, membership, "console/connections.html", context)
 
@@ -87,7 +87,7 @@ def connection_detail(
         "secrets": [label_of(name) for name in sorted(connection.secrets)],
         "environments": environments,
         "projects": projects,
-        "may_change": allows(membership.permission_set, Action.WRITE_SETTINGS),
+        "may_change": membership.may(Action.WRITE_SETTINGS),
     }
     return page(request, membership, "console/connection.html", context)
 

@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from environments import adapters
 from environments.define import (
     DEFAULT_TARGET,
@@ -90,7 +90,7 @@ def environment_list(request: HttpRequest, membership: Membership, project_id: i
     context = {
         "project": project,
         "rows": [(row, kind_of(row), successes.get(row.success_id)) for row in rows],
-        "may_change": allows(membership.permission_set, Action.WRITE_SETTINGS),
+        "may_change": membership.may(Action.WRITE_SETTINGS),
     }
     return page(request, membership, "console/environments.html", context)
 
@@ -114,7 +114,7 @@ def environment_detail(
         "jobs": list(_jobs_of(environment)),
         "last_success": _last_success(environment).first(),
         "variables": environment.variables.count(),
-        "may_change": allows(membership.permission_set, Action.WRITE_SETTINGS),
+        "may_change": membership.may(Action.WRITE_SETTINGS),
     }
     return page(request, membership, "console/environment.html", context)
 

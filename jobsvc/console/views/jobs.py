@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from environments.models import EnvironmentType, Project
 from jobsvc.console.access import is_fragment, member_of_account, page
 from jobsvc.console.job_list import KIND_WORDS, asked_for, choices, rows_of
@@ -41,7 +41,7 @@ def _jobs(membership: Membership, project_id: int) -> JobQuerySet:
 
 
 def _may_edit(membership: Membership) -> bool:
-    return allows(membership.permission_set, Action.WRITE_JOBS)
+    return membership.may(Action.WRITE_JOBS)
 
 
 @require_safe

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.members import add_member, change_role, is_last_owner, remove_member
 from accounts.models import Membership
-from accounts.roles import ALLOWED, Action, PermissionSet, allows
+from accounts.roles import ALLOWED, Action, PermissionSet
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.forms.people import MemberForm, RoleForm
 from jobsvc.console.forms.refusals import tell
@@ -39,7 +39,7 @@ def member_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     context = {
         "members": _members(membership),
         "roles": ROLES,
-        "may_change": allows(membership.permission_set, Action.WRITE_ACCOUNT),
+        "may_change": membership.may(Action.WRITE_ACCOUNT),
     }
     return page(request, membership, "console/members.html", context)
 
@@ -73,7 +73,7 @@ def member_edit(request: HttpRequest, membership: Membership, member_id: int) ->
         except ValidationError as refused:
             tell(form, refused)
         else:
-            role = member.get_permission_set_display()
+            role = member.role
             messages.success(request, f"{member.user.full_name} is {role} now.")
             return redirect("console:members", membership.account_id)
     context = {"member": member, "form": form, "roles": ROLES}

@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from environments.models import Environment, Project
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.asked import number
@@ -174,7 +174,7 @@ def notification_edit(
 
 def _edit(request: HttpRequest, membership: Membership, notification: Notification) -> HttpResponse:
     is_new, given = notification.pk is None, request.POST or None
-    may_choose = allows(membership.permission_set, Action.WRITE_ACCOUNT)
+    may_choose = membership.may(Action.WRITE_ACCOUNT)
     form = DestinationForm(given, notification=notification) if may_choose else None
     about = AboutForm(given, account=membership.account) if is_new else None
     forms = [one for one in (form, about) if one is not None]
@@ -238,7 +238,7 @@ def notification_detail(
         "deliveries": _shown(deliveries)[:DELIVERIES_SHOWN],
         "form": form,
         "may_change": may_change,
-        "may_choose": allows(membership.permission_set, Action.WRITE_ACCOUNT),
+        "may_choose": membership.may(Action.WRITE_ACCOUNT),
     }
     return page(request, membership, "console/notification.html", context)
 
@@ -370,9 +370,7 @@ def _refuse_where_others(membership: Membership, notification: Notification) -> 
 
 
 def _may_change(membership: Membership, notification: Notification) -> bool:
-    return is_ones_own(notification, membership.user) or allows(
-        membership.permission_set, Action.WRITE_ACCOUNT
-    )
+    return is_ones_own(notification, membership.user) or membership.may(Action.WRITE_ACCOUNT)
 
 
 def _mutes(membership: Membership) -> QuerySet[Mute]:

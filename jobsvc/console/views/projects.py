@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from environments.define import clone_from, delete_project
 from environments.models import Project
 from jobsvc.console.access import member_of_account, page
@@ -37,7 +37,7 @@ def project_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The projects of an account by name, each with what it has and lacks."""
     context = {
         "projects": _projects(membership).order_by("name", "pk"),
-        "may_change": allows(membership.permission_set, Action.WRITE_SETTINGS),
+        "may_change": membership.may(Action.WRITE_SETTINGS),
     }
     return page(request, membership, "console/projects.html", context)
 

@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from ci.models import Check, CISchema, CISchemaState, PullRequest, PullRequestState, Report
 from ci.providers.base import ProviderUnavailable
 from ci.pull_requests import NotBuilt, approve, jobs_of, rerun
@@ -140,8 +140,8 @@ def pull_detail(
         "live": any(run is not None and not run.is_finished for run in runs),
         "is_cut": sum(len(push.checks) for push in pushes) >= CHECKS_SHOWN,
         "may_approve": _may_approve(membership, pull),
-        "may_rerun": is_open and allows(membership.permission_set, Action.RUN),
-        "may_drop": allows(membership.permission_set, Action.WRITE_JOBS)
+        "may_rerun": is_open and membership.may(Action.RUN),
+        "may_drop": membership.may(Action.WRITE_JOBS)
         and any(schema.state != CISchemaState.DROPPED for schema in schemas),
     }
     template = "console/_pushes.html" if is_fragment(request) else "console/pull.html"
@@ -307,4 +307,4 @@ def _may_approve(membership: Membership, pull: PullRequest) -> bool:
     waits = (
         pull.is_fork and pull.state == PullRequestState.OPEN and pull.approved_sha != pull.head_sha
     )
-    return waits and allows(membership.permission_set, Action.WRITE_JOBS)
+    return waits and membership.may(Action.WRITE_JOBS)

@@ -17,7 +17,7 @@ from django.utils.timezone import now
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from ci.access import full_name_of, installation_of
 from ci.deliveries import about, redeliver
 from ci.hooks import EVENTS, address_of, close_hook, set_secret
@@ -215,7 +215,7 @@ def _previous_until(hook: RepositoryHook | None) -> datetime | None:
 
 
 def _may_write(membership: Membership) -> bool:
-    return allows(membership.permission_set, Action.WRITE_SETTINGS)
+    return membership.may(Action.WRITE_SETTINGS)
 
 
 def _once(repository: Repository) -> str:

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from jobsvc.console.access import page
 from jobsvc.engine.results import FAILED
 from jobsvc.runs.models import NodeResult, Run, RunStep
@@ -100,7 +100,7 @@ def header_of(run: Run, membership: Membership) -> dict[str, Any]:
 
 
 def _may_start(run: Run, membership: Membership) -> bool:
-    return run.job.state == State.ACTIVE and allows(membership.permission_set, Action.RUN)
+    return run.job.state == State.ACTIVE and membership.may(Action.RUN)
 
 
 def may_retry(run: Run, membership: Membership) -> bool:

@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from environments.models import Environment
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.asked import number
@@ -77,7 +77,7 @@ def schedule(request: HttpRequest, membership: Membership) -> HttpResponse:
         "spans": SPANS.items(),
         "environment": environment,
         "environments": environments.select_related("project").order_by("project__name", "name"),
-        "may_write_jobs": allows(membership.permission_set, Action.WRITE_JOBS),
+        "may_write_jobs": membership.may(Action.WRITE_JOBS),
     }
     return page(request, membership, "console/schedule.html", context)
 

@@ -14,7 +14,7 @@ from django.utils.timezone import now
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import Membership, Token, TokenKind
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.forms.people import TokenForm
@@ -37,7 +37,7 @@ def _service(membership: Membership) -> QuerySet[Token]:
 
 def _may_serve(membership: Membership) -> bool:
     """Whether this member may see, make and revoke the account's tokens."""
-    return allows(membership.permission_set, Action.WRITE_ACCOUNT)
+    return membership.may(Action.WRITE_ACCOUNT)
 
 
 @require_safe

@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from environments import dotenv, variables
 from environments.models import Environment, EnvironmentVariable, Project
 from jobsvc.console.access import member_of_account, page
@@ -73,7 +73,7 @@ def variable_list(request: HttpRequest, membership: Membership, project_id: int)
             )
             for name in sorted({*values, *of_jobs})
         ],
-        "may_change": allows(membership.permission_set, Action.WRITE_JOBS),
+        "may_change": membership.may(Action.WRITE_JOBS),
     }
     return page(request, membership, "console/variables.html", context)
 

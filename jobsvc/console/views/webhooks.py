@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.asked import number
@@ -195,7 +195,7 @@ def _events(webhook: WebhookSubscription) -> list[str]:
 
 
 def _may_write(membership: Membership) -> bool:
-    return allows(membership.permission_set, Action.WRITE_ACCOUNT)
+    return membership.may(Action.WRITE_ACCOUNT)
 
 
 def _once(webhook: WebhookSubscription) -> str:

@@ -435,3 +435,63 @@ class AuditEvent(models.Model):
         if self.pk is not None:
             raise TypeError("an audit event is never changed")
         super().save(*args, **kwargs)
+
+
+class FeedKind(models.TextChoices):
+    BADGE = "badge", "Status badge of a job"
+    CALENDAR = "calendar", "Calendar of planned runs"
+
+
+class FeedKeyQuerySet(models.QuerySet["FeedKey"]):
+    def usable(self) -> FeedKeyQuerySet:
+        """Keys that open something now: not revoked, of an account and a person still there."""
+        return self.filter(
+            Q(membership=None) | Q(membership__user__is_active=True),
+            state=State.ACTIVE,
+            account__state=State.ACTIVE,
+        )
+
+
+class FeedKey(models.Model):
+    """Opens one thing to whoever has its address, without signing in. See ``accounts.feeds``.
+
+    Attributes:
+        job_id: of a badge. No foreign key: jobs lie above accounts.
+        membership: of a calendar, which shows what this person may see.
+        nonce: what the text of the key is made from; alone it opens nothing.
+    """
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="feed_keys")
+    kind = models.CharField(max_length=20, choices=FeedKind)
+    job_id = models.BigIntegerField(null=True, blank=True)
+    membership = models.ForeignKey(
+        Membership, models.CASCADE, null=True, blank=True, related_name="feed_keys"
+    )
+    nonce = models.CharField(max_length=40, unique=True, editable=False)
+    state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = FeedKeyQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(kind=FeedKind.BADGE, job_id__isnull=False, membership__isnull=True)
+                | Q(kind=FeedKind.CALENDAR, job_id__isnull=True, membership__isnull=False),
+                name="feed_key_opens_one_thing",
+                violation_error_message="A badge is a job's, and a calendar is a member's.",
+            ),
+            models.UniqueConstraint(
+                fields=["job_id"],
+                condition=Q(state=State.ACTIVE, kind=FeedKind.BADGE),
+                name="one_badge_key_per_job",
+            ),
+            models.UniqueConstraint(
+                fields=["membership"],
+                condition=Q(state=State.ACTIVE, kind=FeedKind.CALENDAR),
+                name="one_calendar_key_per_member",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.get_kind_display()

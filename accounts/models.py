@@ -66,6 +66,28 @@ class Account(models.Model):
         return self.name
 
 
+class Setup(models.Model):
+    """That this installation has its first owner: the one row, so that of two people who set it
+    up at once only one does."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    done_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="setup_is_done_once")]
+
+    def __str__(self) -> str:
+        return f"Set up at {self.done_at:%Y-%m-%d %H:%M}"
+
+
+class DateStyle(models.TextChoices):
+    """How pages write moments."""
+
+    RELATIVE = "relative", "14 min ago within a day, then 2026-11-20 06:00"
+    ISO = "iso", "2026-11-20 06:00, always"
+    LOCAL = "local", "As the browser's language writes them, always"
+
+
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """A person who signs in with ``email``."""
@@ -93,6 +115,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         validators=[check_time_zone],
         help_text="An IANA zone, in which pages show times; empty for the browser's own.",
     )
+    date_style = models.CharField(
+        max_length=10, choices=DateStyle, default=DateStyle.RELATIVE, verbose_name="Dates"
+    )
+    shortcuts = models.BooleanField(default=True, help_text="Whether single keys are shortcuts.")
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=now, editable=False)

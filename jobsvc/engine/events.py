@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from jobsvc.engine.ports import NodeEvent
@@ -17,21 +18,48 @@ from jobsvc.engine.steplog import Sink
 LONGEST_LINE = 4 * 1024**2  # bytes of a line that is read as JSON; longer ones are text
 LONGEST_MESSAGE = 10_000  # characters kept of what a node came to
 LONGEST_NAME = 500
+LONGEST_TEXT = 4_000  # characters kept of what an event says; the debug log has it whole
 STARTED, FINISHED = "NodeStart", "NodeFinished"
 RUNNING = "running"
 LARGEST_COUNT = 2**63 - 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class DbtEvent:
+    """One thing that dbt logged, as it is kept.
+
+    Attributes:
+        ts: ISO 8601 in UTC, as dbt wrote it.
+        level: ``debug``, ``info``, ``warn`` or ``error``.
+        name: dbt's, ``LogModelResult``; ``code`` is its number, ``Q012``.
+        node: the unique id of the node it is about; empty where it is about none.
+        text: at most ``LONGEST_TEXT`` characters.
+    """
+
+    ts: str = ""
+    level: str = ""
+    code: str = ""
+    name: str = ""
+    thread: str = ""
+    node: str = ""
+    text: str = ""
+
+
+KEPT = tuple(field.name for field in fields(DbtEvent))
+
+
 class EventLog:
-    """Between dbt's log file and the debug log that people read.
+    """Between dbt's log file and the logs that are kept of it.
 
     Args:
         log: gets each event as the line that dbt would have written as text.
+        records: gets each event as a line that ``read_events`` reads.
         on_node: is told of each node that begins and that ends.
     """
 
-    def __init__(self, log: Sink, on_node: Callable[[NodeEvent], None]) -> None:
+    def __init__(self, log: Sink, records: Sink, on_node: Callable[[NodeEvent], None]) -> None:
         self._log = log
+        self._records = records
         self._on_node = on_node
         self._rest = b""
 
@@ -48,6 +76,7 @@ class EventLog:
         """Count ``size`` bytes that were not even read."""
         self._rest = b""
         self._log.skip(size)
+        self._records.skip(size)
 
     def close(self) -> None:
         """Hand on a last line that never ended."""
@@ -61,9 +90,21 @@ class EventLog:
             self._log.feed(line + b"\n")
             return
         self._log.feed(f"{_text(event)}\n".encode(errors="replace"))
+        self._records.feed(f"{_record(event)}\n".encode(errors="replace"))
         node = node_event(event)
         if node is not None:
             self._on_node(node)
+
+
+def read_events(text: str) -> Iterator[DbtEvent]:
+    """The events of a step's log of them, in order. What was cut in the middle is passed over."""
+    for line in text.split("\n"):
+        try:
+            found = json.loads(line) if line.startswith("{") else None
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            yield DbtEvent(**{name: _words(found.get(name), LONGEST_TEXT) for name in KEPT})
 
 
 def node_event(event: Mapping[str, Any]) -> NodeEvent | None:
@@ -113,6 +154,22 @@ def _text(event: Mapping[str, Any]) -> str:
     level = _words(info.get("level"), 10)
     thread = _words(info.get("thread"), 60).removesuffix(" (worker)")
     return f"{time} [{level:<5}] [{thread}]: {info.get('msg', '')}"
+
+
+def _record(event: Mapping[str, Any]) -> str:
+    """The event as ``read_events`` reads it; what is empty is left out."""
+    info, data = event["info"], _mapping(event.get("data"))
+    kept = DbtEvent(
+        ts=_words(info.get("ts"), 40),
+        level=_words(info.get("level"), 10),
+        code=_words(info.get("code"), 20),
+        name=_words(info.get("name"), 100),
+        thread=_words(info.get("thread"), 60).removesuffix(" (worker)"),
+        node=_words(_mapping(data.get("node_info")).get("unique_id"), LONGEST_NAME),
+        text=_words(info.get("msg"), LONGEST_TEXT),
+    )
+    filled = {name: value for name, value in asdict(kept).items() if value}
+    return json.dumps(filled, ensure_ascii=False)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

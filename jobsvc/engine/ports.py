@@ -15,10 +15,11 @@ WORKER_LOST = "worker_lost"  # a run's detail: what carried it out went away und
 
 
 class Stream(StrEnum):
-    """Which of a step's two logs a piece of text belongs to."""
+    """Which of a step's logs a piece of text belongs to."""
 
     CONSOLE = "console"
-    DEBUG = "debug"
+    DEBUG = "debug"  # dbt's own log, as text for people
+    EVENTS = "events"  # the same as records, a line each: ``engine.events.read_events``
 
 
 class Ending(StrEnum):

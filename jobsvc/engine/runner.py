@@ -166,15 +166,15 @@ class _Run:
                 secrets=self._secrets,
                 limit=self._plan.log_limit_bytes,
             )
-            for stream in (Stream.CONSOLE, Stream.DEBUG)
+            for stream in (Stream.CONSOLE, Stream.DEBUG, Stream.EVENTS)
         ]
-        log, debug = logs
+        log, *of_dbt = logs
         if step.resume_from:
             self._to_resume[step.index] = Path(step.resume_from)
             self._note_built(results.read_results(Path(step.resume_from)))
         end = keep_trying(
             step.retry,
-            partial(self._try, step, log, debug),
+            partial(self._try, step, log, of_dbt),
             wait=self._wait,
             say=lambda line: log.say(self._masked(line)),
         )
@@ -182,11 +182,13 @@ class _Run:
             each.close()
         return end
 
-    def _try(self, step: StepPlan, log: StepLog, debug: StepLog, attempt: int) -> StepEnd:
+    def _try(
+        self, step: StepPlan, log: StepLog, of_dbt: Sequence[StepLog], attempt: int
+    ) -> StepEnd:
         log.recent = ""  # what an earlier attempt said does not tell why this one failed
         try:
             with _full_disk_in_words():
-                return self._carry_out_step(step, log, debug, attempt)
+                return self._carry_out_step(step, log, of_dbt, attempt)
         except RunFailure as failure:
             message = self._masked(str(failure))
             log.say(message)
@@ -213,7 +215,7 @@ class _Run:
         return None
 
     def _carry_out_step(
-        self, step: StepPlan, log: StepLog, debug: StepLog, attempt: int
+        self, step: StepPlan, log: StepLog, of_dbt: Sequence[StepLog], attempt: int
     ) -> StepEnd:
         match step.kind:
             case StepKind.CLONE:
@@ -234,7 +236,7 @@ class _Run:
             case StepKind.COMPARE:
                 return self._as_end(step, compare.compare(self._aside(step, log)))
             case _:
-                return self._invoke_dbt(step, log, debug)
+                return self._invoke_dbt(step, log, of_dbt)
         return StepEnd(index=step.index, ending=Ending.SUCCESS)
 
     def _write_profile(self, log: StepLog) -> None:
@@ -275,7 +277,7 @@ class _Run:
             )
         return place
 
-    def _invoke_dbt(self, step: StepPlan, log: StepLog, debug: StepLog) -> StepEnd:
+    def _invoke_dbt(self, step: StepPlan, log: StepLog, of_dbt: Sequence[StepLog]) -> StepEnd:
         """One attempt of a dbt step: from where the last one failed where dbt can, else whole.
 
         An attempt to go on that comes to nothing never counts: the step had failed, so there
@@ -288,7 +290,7 @@ class _Run:
                 return self._cannot_look(step, log, failed.end)
         if step.index in self._to_resume:
             log.say("Going on with `dbt retry` from the nodes that had failed or were skipped.")
-            end = self._run_dbt(step, DbtCommand.parse(RETRY, index=step.index), log, debug)
+            end = self._run_dbt(step, DbtCommand.parse(RETRY, index=step.index), log, of_dbt)
             if not _came_to_nothing(end):
                 command = end.effective_command or RETRY
                 end = replace(end, resumed=True, effective_command=command)
@@ -298,7 +300,7 @@ class _Run:
                 return end
             log.say("`dbt retry` could not go on from there: the step runs from its start.")
             del self._to_resume[step.index]
-        end = self._run_dbt(step, self._commands[step.index], log, debug)
+        end = self._run_dbt(step, self._commands[step.index], log, of_dbt)
         self._tried[step.index] = end
         return end
 
@@ -363,7 +365,7 @@ class _Run:
         )
 
     def _run_dbt(
-        self, step: StepPlan, command: DbtCommand, log: StepLog, debug: StepLog
+        self, step: StepPlan, command: DbtCommand, log: StepLog, of_dbt: Sequence[StepLog]
     ) -> StepEnd:
         self._invocations[step.index] += 1
         earlier = self._to_resume.get(step.index) or self._retryable_results
@@ -373,7 +375,8 @@ class _Run:
         if self._sources is not None and command.takes_state and not finds_sources:
             # What `source_status:` compares with the state is looked for in the target directory.
             self._hand_over(self._sources, directories.target / SOURCES)
-        events = EventLog(debug, lambda event: self._tell_node(step, event))
+        debug, records = of_dbt
+        events = EventLog(debug, records, lambda event: self._tell_node(step, event))
         followed = FollowedFile(
             directories.logs, DEBUG_LOG, events, limit=self._plan.log_limit_bytes
         )

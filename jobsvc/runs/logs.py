@@ -6,11 +6,12 @@ stopped gets every character once, however many processes write and read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 
+from jobsvc.engine.events import DbtEvent, read_events
 from jobsvc.engine.ports import Stream
 from jobsvc.runs.models import LogChunk, RunStep
 from jobsvc.statuses import RunStatus
@@ -26,6 +27,11 @@ def console_log(step: RunStep) -> str:
 def debug_log(step: RunStep) -> str:
     """The whole debug log (dbt's own dbt.log) so far."""
     return _whole(step, Stream.DEBUG)
+
+
+def events(step: RunStep) -> Iterator[DbtEvent]:
+    """What dbt logged so far, event by event; none of a step that is no dbt command."""
+    return read_events(_whole(step, Stream.EVENTS))
 
 
 def tail(step: RunStep, stream: Stream, after: int) -> tuple[str, int]:
@@ -51,7 +57,7 @@ def tail(step: RunStep, stream: Stream, after: int) -> tuple[str, int]:
 
 
 def texts(step: RunStep) -> dict[Stream, str]:
-    """Both logs of a step that runs, as far as they are written."""
+    """All logs of a step that runs, as far as they are written."""
     return {stream: _whole(step, stream) for stream in Stream}
 
 
@@ -71,7 +77,8 @@ def store(step: RunStep, texts: Mapping[Stream, str]) -> dict[str, str]:
 
 
 def _stored_name(step: RunStep, stream: Stream) -> str:
-    return step.console_log if stream == Stream.CONSOLE else step.debug_log
+    stored: str = getattr(step, f"{stream}_log")
+    return stored
 
 
 def _was_stored_meanwhile(step: RunStep, stream: Stream) -> bool:

@@ -42,6 +42,59 @@ def lease_end() -> Any:
     return Now() + timedelta(seconds=settings.LEASE_SECONDS)
 
 
+# The order in which runs that wait get their turn: among equals the one that was queued first.
+TURN = ("rank", "pk")
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def heard(self) -> WorkerQuerySet:
+        return self.filter(seen_at__gt=Now() - timedelta(seconds=settings.LEASE_SECONDS))
+
+    def gone(self) -> WorkerQuerySet:
+        """Those that are silent for longer than a heartbeat may take, and did not say goodbye."""
+        return self.filter(seen_at__lte=Now() - timedelta(seconds=settings.LEASE_SECONDS))
+
+
+class Worker(models.Model):
+    """A Celery worker of this installation that is up, by its own word; see ``workers``.
+
+    Its row is a notice board, never a lock: which run is whose says the run's row alone.
+    """
+
+    name = models.CharField(max_length=255, unique=True, help_text="Celery's name: runs@machine.")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    version = models.CharField(max_length=60, help_text="Of this service.")
+    dbt_versions = models.JSONField(default=list, help_text="Of dbt, that are installed there.")
+    processes = models.PositiveIntegerField(default=1, help_text="How much it does at a time.")
+    bells = models.JSONField(
+        default=dict, help_text="Each queue it listens to, and how many bells wait there, if known."
+    )
+    drained_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it is to take no new run."
+    )
+    drained_by = models.CharField(max_length=255, blank=True, default="")
+
+    objects = WorkerQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def runs_dbt(self) -> bool:
+        """Whether it takes runs, so that draining it means something."""
+        return RUNS in self.bells
+
+
+RUNS = "runs"  # the queue that runs are rung for in; see CELERY_TASK_ROUTES
+
+
+def _takes_runs(worker: str) -> Q:
+    """True of no row while the node of ``worker`` is being drained."""
+    node = worker.rpartition(":")[0]
+    return ~Q(Exists(Worker.objects.filter(name=node, drained_at__isnull=False)))
+
+
 class RunQuerySet(models.QuerySet["Run"]):
     def of_account(self, account_id: int) -> RunQuerySet:
         return self.filter(account=account_id)
@@ -59,7 +112,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(status__in=FINISHED)
 
     def startable(self) -> RunQuerySet:
-        """Queued runs that nothing holds back now, first queued first.
+        """Queued runs that nothing holds back now, in the order of ``TURN``.
 
         Of the runs that share a key only the first is one: the others wait for it. A hint for
         whom to ring; whether a run starts is decided by ``claim``.
@@ -68,7 +121,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         # One look into the index for each run, also where PostgreSQL knows nothing of the table
         # yet; as a join it would compare each queued run with each.
         queue_of_key = Run.objects.queued().filter(concurrency_key=OuterRef("concurrency_key"))
-        first = queue_of_key.order_by("pk").values("pk")[:1]
+        first = queue_of_key.order_by(*TURN).values("pk")[:1]
         taken = (
             active.filter(account=OuterRef("account"), slot__isnull=False)
             .order_by()
@@ -85,15 +138,19 @@ class RunQuerySet(models.QuerySet["Run"]):
             .exclude(Q(takes_slot=True) & Exists(same_job))
             .annotate(slots_taken=Coalesce(Subquery(taken), 0))
             .filter(Q(takes_slot=False) | Q(slots_taken__lt=F("account__run_slots")))
-            .order_by("pk")
+            .order_by(*TURN)
         )
 
     def claim(self, run_id: int, *, worker: str) -> Run | None:
         """Make one queued run this worker's own, or return None.
 
         None covers the cases the caller treats alike: someone else took the run, it was
-        cancelled while it waited, another run holds its concurrency key or waits longer for
-        it, every run slot of its account is taken, or will be by runs that wait longer.
+        cancelled while it waited, another run holds its concurrency key or is before it for
+        that, every run slot of its account is taken, or will be by runs that are before it, or
+        the worker is being drained.
+
+        Args:
+            worker: ``node:process id``; the node is the name of its row of ``Worker``.
         """
         run = self.startable().select_related("account").filter(pk=run_id).first()
         if run is None or not run.has_its_turn():
@@ -102,6 +159,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             try:
                 run.move_to(
                     RunStatus.STARTING,
+                    guard=_takes_runs(worker),
                     worker=worker,
                     slot=slot,
                     token=F("token") + 1,
@@ -139,6 +197,11 @@ class Run(models.Model):
     concurrency_key = models.CharField(max_length=300)
     takes_slot = models.BooleanField(default=True)
     slot = models.PositiveIntegerField(null=True, blank=True)
+    rank = models.IntegerField(
+        default=0,
+        editable=False,
+        help_text="Of an account's runs that wait the lowest is first; 0 is nothing special.",
+    )
 
     token = models.PositiveIntegerField(default=0)
     attempts = models.PositiveIntegerField(default=0)
@@ -245,7 +308,7 @@ class Run(models.Model):
             models.Index(fields=["account", "finished_at"], name="run_by_end"),
             models.Index(fields=["account", "created_at"], name="run_by_begin"),
             models.Index(
-                fields=["concurrency_key", "id"],
+                fields=["concurrency_key", "rank", "id"],
                 condition=Q(status=RunStatus.QUEUED),
                 name="run_queue_of_a_key",
             ),
@@ -269,7 +332,7 @@ class Run(models.Model):
         return self.status in FINISHED
 
     def has_its_turn(self) -> bool:
-        """Whether a run slot is left for this run once those have one that wait longer.
+        """Whether a run slot is left for this run once those have one that are before it.
 
         Without this, runs that are just being queued could overtake one that waits for ever.
         Asked of a run read by ``startable``.
@@ -278,8 +341,10 @@ class Run(models.Model):
             return True
         taken: int = self.slots_taken  # type: ignore[attr-defined] # annotated by startable()
         left = self.account.run_slots - taken
-        earlier = Run.objects.startable().filter(
-            account=self.account_id, takes_slot=True, pk__lt=self.pk
+        earlier = (
+            Run.objects.startable()
+            .filter(Q(rank__lt=self.rank) | Q(rank=self.rank, pk__lt=self.pk))
+            .filter(account=self.account_id, takes_slot=True)
         )
         return len(earlier.values("pk")[:left]) < left
 
@@ -340,6 +405,8 @@ PULL_REQUEST_FIELDS = (
 class RunTrigger(models.Model):
     """Why a run exists, and what it overrides. Null means not given."""
 
+    PLACE = ("run__project", "run__environment")  # for accounts.policy
+
     run = models.OneToOneField(Run, models.CASCADE, related_name="trigger")
     cause = models.CharField(max_length=255)
     cause_category = models.CharField(max_length=40, choices=CauseCategory)
@@ -388,6 +455,8 @@ class RunStep(models.Model):
     A step that never ran because an earlier one ended the run is Cancelled and ``skipped``.
     """
 
+    PLACE = ("run__project", "run__environment")  # for accounts.policy
+
     run = models.ForeignKey(Run, models.CASCADE, related_name="steps")
     index = models.PositiveIntegerField()
     name = models.TextField()
@@ -416,6 +485,9 @@ class RunStep(models.Model):
         max_length=500, blank=True, default="", help_text="Storage name, once the step is over."
     )
     debug_log = models.CharField(
+        max_length=500, blank=True, default="", help_text="Storage name, once the step is over."
+    )
+    events_log = models.CharField(
         max_length=500, blank=True, default="", help_text="Storage name, once the step is over."
     )
     started_at = models.DateTimeField(null=True, blank=True)
@@ -461,6 +533,8 @@ class LogChunk(models.Model):
 class Artifact(models.Model):
     """A file that a step left in dbt's target directory."""
 
+    PLACE = ("step__run__project", "step__run__environment")  # for accounts.policy
+
     step = models.ForeignKey(RunStep, models.CASCADE, related_name="artifacts")
     path = models.CharField(max_length=1000, help_text="Relative to the target directory.")
     storage_name = models.CharField(max_length=1200)
@@ -481,6 +555,8 @@ class NodeResult(models.Model):
 
     A step that tried a node again keeps the last try.
     """
+
+    PLACE = ("run__project", "run__environment")  # for accounts.policy
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="nodes")
     step = models.ForeignKey(RunStep, models.CASCADE, related_name="nodes")
@@ -546,6 +622,8 @@ class UpstreamEnd(models.Model):
 
     One without ``started`` and ``note`` still waits: for the other jobs of an ``all``.
     """
+
+    PLACE = ("job__project", "job__environment")  # for accounts.policy
 
     job = models.ForeignKey(Job, models.CASCADE, related_name="+")
     run = models.ForeignKey(Run, models.CASCADE, related_name="ends_noted")

@@ -137,7 +137,7 @@ def _kept_for(days: int, moment: datetime) -> RunQuerySet:
 
 
 def _has_logs() -> Q:
-    steps = RunStep.objects.exclude(console_log="", debug_log="")
+    steps = RunStep.objects.exclude(console_log="", debug_log="", events_log="")
     return (
         Q(pk__in=steps.values("run"))
         | Q(pk__in=LogChunk.objects.values("step__run"))
@@ -172,7 +172,7 @@ def _remove_artifacts(runs: Collection[int]) -> None:
 @transaction.atomic
 def _remove_logs(runs: Collection[int]) -> None:
     _doom_files(runs, logs=True)
-    RunStep.objects.filter(run__in=runs).update(console_log="", debug_log="")
+    RunStep.objects.filter(run__in=runs).update(console_log="", debug_log="", events_log="")
     LogChunk.objects.filter(step__run__in=runs).delete()
     NodeResult.objects.filter(run__in=runs).delete()
 
@@ -184,8 +184,8 @@ def _doom_files(runs: Collection[int], *, artifacts: bool = False, logs: bool = 
         names += rows.values_list("storage_name", flat=True)
     if logs:
         steps = RunStep.objects.filter(run__in=runs)
-        for pair in steps.values_list("console_log", "debug_log"):
-            names += filter(None, pair)
+        for stored in steps.values_list("console_log", "debug_log", "events_log"):
+            names += filter(None, stored)
     DoomedFile.objects.bulk_create((DoomedFile(storage_name=name) for name in names), 1000)
 
 

@@ -152,6 +152,9 @@ class Recording:
     def debug(self, index: int) -> str:
         return "".join(self._texts.get((index, Stream.DEBUG), []))
 
+    def records(self, index: int) -> str:
+        return "".join(self._texts.get((index, Stream.EVENTS), []))
+
     def everything_said(self) -> str:
         texts = ["".join(pieces) for pieces in self._texts.values()]
         return "\n".join([*texts, *(end.message for end in self.ends)])

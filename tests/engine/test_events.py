@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobsvc.engine import runner
-from jobsvc.engine.events import EventLog
+from jobsvc.engine.events import LONGEST_TEXT, DbtEvent, EventLog, read_events
 from jobsvc.engine.ports import Ending, NodeEvent
 
 
@@ -37,8 +37,13 @@ def told() -> list[NodeEvent]:
 
 
 @pytest.fixture
-def log(sink: Sink, told: list[NodeEvent]) -> EventLog:
-    return EventLog(sink, told.append)
+def records() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def log(sink: Sink, records: Sink, told: list[NodeEvent]) -> EventLog:
+    return EventLog(sink, records, told.append)
 
 
 def line(name: str = "NodeFinished", **changes: Any) -> bytes:
@@ -75,6 +80,42 @@ def test_an_event_reads_as_a_line_of_text(log: EventLog, sink: Sink) -> None:
     assert sink.said == (
         b"12:00:02.600000 [debug] [Thread-2]: Finished running node model.shop.orders\n"
     )
+
+
+def test_an_event_is_kept_as_a_record(log: EventLog, records: Sink) -> None:
+    log.feed(line())
+
+    assert list(read_events(records.said.decode())) == [
+        DbtEvent(
+            ts="2026-11-21T12:00:02.600000Z",
+            level="debug",
+            name="NodeFinished",
+            thread="Thread-2",
+            node="model.shop.orders",
+            text="Finished running node model.shop.orders",
+        )
+    ]
+
+
+def test_a_record_keeps_the_lines_of_what_an_event_says(log: EventLog, records: Sink) -> None:
+    said = "SELECT '☕'\n\tFROM \"orders\""
+    log.feed(json.dumps({"info": {"msg": said}}).encode() + b"\n")
+
+    assert [event.text for event in read_events(records.said.decode())] == [said]
+
+
+def test_a_record_of_a_very_long_event_is_cut(log: EventLog, records: Sink) -> None:
+    log.feed(json.dumps({"info": {"msg": "x" * (LONGEST_TEXT + 1)}}).encode() + b"\n")
+
+    [event] = read_events(records.said.decode())
+    assert len(event.text) == LONGEST_TEXT
+
+
+@pytest.mark.parametrize("line", ["", "{", '{"ts": "20', "… 12 bytes cut …", "[1]", "null"])
+def test_a_record_that_was_cut_in_the_middle_is_passed_over(line: str) -> None:
+    assert list(read_events(f'{line}\n{{"text": "whole", "level": 3}}\n')) == [
+        DbtEvent(text="whole")
+    ]
 
 
 def test_a_node_that_ended_is_told_with_what_came_of_it(
@@ -190,3 +231,14 @@ def test_what_a_node_says_of_a_secret_is_masked(shop, plan_of, recording) -> Non
 
     assert "correct_horse" not in recording.nodes[-1][1].message
     assert recording.nodes[-1][1].message
+
+
+def test_the_records_of_a_run_name_nodes_and_no_secret(shop, plan_of, recording) -> None:
+    shop.commit({"models/orders.sql": "select * from no_such_table_correct_horse"})
+
+    runner.run(plan_of(shop, "dbt run", secrets=("no_such_table_correct_horse",)), recording)
+
+    events = list(read_events(recording.records(3)))
+    assert "correct_horse" not in recording.records(3)
+    assert {"model.shop.orders"} < {event.node for event in events}
+    assert {"debug", "info", "error"} <= {event.level for event in events}

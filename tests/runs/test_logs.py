@@ -69,6 +69,16 @@ def test_the_two_logs_of_a_step_are_apart(recorder: RunRecorder, step: RunStep) 
     assert logs.debug_log(step) == "hidden"
 
 
+def test_the_events_of_a_step_are_read_while_it_runs_and_from_storage(
+    recorder: RunRecorder, step: RunStep
+) -> None:
+    say(recorder, '{"text": "Began", "level": "info"}\n', Stream.EVENTS)
+    during = [event.text for event in logs.events(step)]
+    recorder.step_ended(StepEnd(index=BUILD, ending=Ending.SUCCESS))
+
+    assert during == [event.text for event in logs.events(again(step))] == ["Began"]
+
+
 def test_a_reader_goes_on_in_the_stored_log(recorder: RunRecorder, step: RunStep) -> None:
     say(recorder, "one ")
     recorder.output(BUILD, Stream.CONSOLE, "two")

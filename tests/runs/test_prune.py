@@ -103,7 +103,7 @@ def test_the_log_of_a_step_goes_without_its_artifacts() -> None:
 
     assert [Path(file).name for file in files() if "." in file] == ["run_results.json"]
     step = RunStep.objects.get(run=run)
-    assert (step.console_log, step.debug_log) == ("", "")
+    assert (step.console_log, step.debug_log, step.events_log) == ("", "", "")
 
 
 @pytest.mark.parametrize("kind", ["RUNS", "LOGS", "ARTIFACTS"])

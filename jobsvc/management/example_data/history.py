@@ -6,6 +6,7 @@ that no sweep of a service that is started on them tells anybody.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -240,10 +241,10 @@ def _write_steps(runs: Sequence[Run]) -> None:
     with_logs = {run.pk for run in runs[-WITH_LOGS:]}
     LogChunk.objects.bulk_create(
         [
-            LogChunk(step=step, stream=stream, offset=0, text=_said_by(step))
+            LogChunk(step=step, stream=stream, offset=0, text=say(step))
             for step in steps
             if step.run_id in with_logs and not step.skipped
-            for stream in ("console", "debug")
+            for stream, say in LOGS.items()
         ],
         batch_size=BATCH,
     )
@@ -288,6 +289,19 @@ def _said_by(step: RunStep) -> str:
         lines += [f"{at}  \x1b[31m{line}\x1b[0m" for line in DATABASE_ERROR.split("\n")]
     lines.append(f"{at}  Done. PASS=38 WARN=1 ERROR={step.exit_code} SKIP=0 TOTAL=40")
     return "\n".join(lines) + "\n"
+
+
+def _recorded_by(step: RunStep) -> str:
+    """The same as ``_said_by``, as the engine keeps dbt's events."""
+    level = "error" if step.status == RunStatus.ERROR else "info"
+    records = [
+        {"ts": f"{step.started_at:%Y-%m-%dT%H:%M:%SZ}", "level": level, "text": line[10:]}
+        for line in _said_by(step).splitlines()
+    ]
+    return "".join(f"{json.dumps(record)}\n" for record in records)
+
+
+LOGS = {"console": _said_by, "debug": _said_by, "events": _recorded_by}
 
 
 def _write_jobs(habits: Sequence[Habit], latest: dict[int, Run]) -> None:

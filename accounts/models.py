@@ -153,12 +153,17 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         grants = Grant.objects.filter(group__members=OuterRef("pk"), group__state=State.ACTIVE)
         return self.annotate(in_groups=Exists(grants))
 
+    def active(self) -> MembershipQuerySet:
+        """Those that let somebody in: neither they nor the person have been switched off."""
+        return self.filter(is_active=True, user__is_active=True)
+
 
 class Membership(models.Model):
     """A person's place in an account: a role in all of it, groups that grant more, or both.
 
     Attributes:
         permission_set: the role; empty where only groups grant anything.
+        is_active: while it is not, the person cannot enter the account, nor can their tokens.
     """
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="memberships")
@@ -166,6 +171,7 @@ class Membership(models.Model):
     permission_set = models.CharField(
         max_length=40, choices=PermissionSet, default=PermissionSet.JOB_VIEWER, blank=True
     )
+    is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = MembershipQuerySet.as_manager()
@@ -269,6 +275,54 @@ class Grant(models.Model):
         return Held(source, self.permission_set, self.project_id, self.environment_id)
 
 
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> InvitationQuerySet:
+        """Those that can still be accepted, or could be if they were sent again."""
+        return self.filter(accepted_at=None, revoked_at=None)
+
+
+class Invitation(models.Model):
+    """Somebody was asked to join an account. See ``accounts.invitations``.
+
+    Attributes:
+        nonce: what the text of the link is made from; alone it opens nothing.
+    """
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="invitations")
+    email = models.EmailField()
+    permission_set = models.CharField(max_length=40, choices=PermissionSet, blank=True)
+    groups = models.ManyToManyField(Group, related_name="invitations", blank=True)
+    nonce = models.CharField(max_length=40, unique=True, editable=False)
+    invited_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                "account",
+                Lower("email"),
+                condition=Q(accepted_at=None, revoked_at=None),
+                name="one_open_invitation_per_address",
+                violation_error_message="This address is invited already. Send that again.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether its link is too old to be used; sending it again makes another."""
+        return self.expires_at <= now()
+
+
 class TokenKind(models.TextChoices):
     PERSONAL = "personal", "Personal"
     SERVICE = "service", "Service"
@@ -285,7 +339,11 @@ class TokenQuerySet(models.QuerySet["Token"]):
         return self.filter(
             Q(expires_at=None) | Q(expires_at__gt=now()),
             Q(user=None)
-            | Q(user__is_active=True, user__memberships__account=models.F("account_id")),
+            | Q(
+                user__is_active=True,
+                user__memberships__account=models.F("account_id"),
+                user__memberships__is_active=True,
+            ),
             state=State.ACTIVE,
             account__state=State.ACTIVE,
         )
@@ -316,6 +374,12 @@ class Token(models.Model):
     state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_from = models.CharField(
+        max_length=45, blank=True, default="", editable=False, help_text="The IP address."
+    )
+    created_by = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = TokenQuerySet.as_manager()
@@ -376,7 +440,8 @@ class Token(models.Model):
     def access(self) -> Access:
         """What this token may do: its owner's access, or what a service token was given."""
         if self.user is not None:
-            member = self.user.memberships.filter(account=self.account_id).with_groups().first()
+            memberships = Membership.objects.filter(user=self.user, is_active=True).with_groups()
+            member = memberships.filter(account=self.account_id).first()
             return member.access if member else Access(())
         own = Held("the token", self.permission_set)
         if not getattr(self, "has_grants", True):  # TokenQuerySet.find has looked
@@ -392,11 +457,11 @@ class Token(models.Model):
         self.state = State.DELETED
         self.save(update_fields=["state"])
 
-    def note_use(self) -> None:
-        """Write down that this token was used, at most once a minute."""
+    def note_use(self, address: str = "") -> None:
+        """Write down that this token was used, and from which IP, at most once a minute."""
         moment = now()
         if self.last_used_at is None or moment - self.last_used_at > LAST_USED_STEP:
-            Token.objects.filter(pk=self.pk).update(last_used_at=moment)
+            Token.objects.filter(pk=self.pk).update(last_used_at=moment, last_used_from=address)
 
 
 class AuditQuerySet(models.QuerySet["AuditEvent"]):
@@ -472,7 +537,8 @@ class FeedKeyQuerySet(models.QuerySet["FeedKey"]):
     def usable(self) -> FeedKeyQuerySet:
         """Keys that open something now: not revoked, of an account and a person still there."""
         return self.filter(
-            Q(membership=None) | Q(membership__user__is_active=True),
+            Q(membership=None)
+            | Q(membership__is_active=True, membership__user__is_active=True),
             state=State.ACTIVE,
             account__state=State.ACTIVE,
         )

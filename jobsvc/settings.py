@@ -70,6 +70,8 @@ SITE_URL = env.str("JOBSVC_SITE_URL", "http://127.0.0.1:8000").rstrip("/")
 ALLOWED_HOSTS = env.list("JOBSVC_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 
+VERSION = "0.1.0"  # of this service, as in pyproject.toml
+
 # --- What it is made of ------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -484,7 +486,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "jobsvc",
     "DESCRIPTION": "Runs dbt jobs. The wire is dbt Cloud's administrative API, v2 and v3.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [],  # choices stand where they belong; two fields are called type
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
-from celery import shared_task
+from celery import Task, shared_task
+from celery.signals import worker_ready, worker_shutdown
 from django.utils.timezone import now
 
-from jobsvc.runs import chain, deactivate, dispatch, react, retry, schedule
+from jobsvc.runs import chain, deactivate, dispatch, react, retry, schedule, workers
 from jobsvc.runs import prune as pruning
 from jobsvc.runs import watch as watchdog
 from jobsvc.runs.execute import execute
 from jobsvc.runs.models import Run, RunQuerySet, RunTransition
 from jobsvc.statuses import FINISHED
 
+_heartbeats: list[workers.Heartbeat] = []  # of this process: one, or none if it is no worker
 
-@shared_task
-def execute_run(run_id: int) -> None:
+
+@worker_ready.connect
+def announce_worker(sender: Any, **_: Any) -> None:
+    """Celery's consumer listens: from now on it says that it is up."""
+    heartbeat = workers.Heartbeat(sender)
+    _heartbeats.append(heartbeat)
+    heartbeat.begin()
+
+
+@worker_shutdown.connect
+def say_goodbye(**_: Any) -> None:
+    """The worker ends in good order."""
+    while _heartbeats:
+        _heartbeats.pop().end()
+
+
+@shared_task(bind=True)
+def execute_run(self: Task[..., None], run_id: int) -> None:
     """Run it if it is still ours to run. Safe to deliver twice, late, or never."""
-    if run := Run.objects.claim(run_id, worker=f"{socket.gethostname()}:{os.getpid()}"):
+    node = self.request.hostname or socket.gethostname()
+    if run := dispatch.answer_bell(run_id, worker=f"{node}:{os.getpid()}"):
         execute(run)
 
 
@@ -69,6 +89,7 @@ def sweep() -> None:
 def watch() -> None:
     """See to whatever has been in between for too long."""
     watchdog.watch()
+    workers.forget_the_gone()
 
 
 @shared_task

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from accounts.models import Account
-from jobsvc.runs.models import Run
+from jobsvc.runs.models import TURN, Run
 from jobsvc.runs.overlap import named_key
 from jobsvc.statuses import RunStatus
 
@@ -18,7 +18,7 @@ class WaitsFor(StrEnum):
     KEY = "concurrency_key"  # a run of another job holds the key that both jobs name
     QUEUE = "queue"  # a run that holds the same key was queued before it
     SLOT = "run_slot"  # every run slot of the account is taken
-    TURN = "turn"  # a slot is free, and runs that were queued earlier are to have it
+    TURN = "turn"  # a slot is free, and runs that are before this one are to have it
     WORKER = "worker"  # nothing holds it back: it starts as soon as a worker is free
 
 
@@ -32,12 +32,12 @@ class Waiting:
 
 
 class _Account:
-    """What is going on and what waits in one account, first queued first."""
+    """What is going on and what waits in one account, in turn."""
 
     def __init__(self, account: Account) -> None:
         self.slots = account.run_slots
-        runs = Run.objects.unfinished().filter(account=account).order_by("pk")
-        rows = list(runs.only("status", "concurrency_key", "job", "takes_slot"))
+        runs = Run.objects.unfinished().filter(account=account).order_by(*TURN)
+        rows = list(runs.only("status", "concurrency_key", "job", "takes_slot", "rank"))
         self.active = [run for run in rows if run.status != RunStatus.QUEUED]
         self.queue: dict[str, list[Run]] = defaultdict(list)
         for run in rows:
@@ -48,12 +48,13 @@ class _Account:
         holder = next((other for other in self.active if _in_the_way(run, other)), None)
         if holder is not None:
             return _held_up(run, holder)
-        before = [other.pk for other in self.queue[run.concurrency_key] if other.pk < run.pk]
+        before = [other for other in self.queue[run.concurrency_key] if _turn(other) < _turn(run)]
         if before:
+            how = "was queued earlier" if before[0].pk < run.pk else "is before it in the queue"
             return Waiting(
                 WaitsFor.QUEUE,
-                f"Waits for run {before[0]}, which was queued earlier and must not overlap it.",
-                tuple(before),
+                f"Waits for run {before[0].pk}, which {how} and must not overlap it.",
+                tuple(other.pk for other in before),
             )
         if not run.takes_slot:
             return _nothing()
@@ -75,14 +76,14 @@ class _Account:
         earlier = [
             queue[0].pk
             for queue in self.queue.values()
-            if queue[0].pk < run.pk
+            if _turn(queue[0]) < _turn(run)
             and queue[0].takes_slot
             and not any(_in_the_way(queue[0], other) for other in self.active)
         ]
         if len(earlier) >= self.slots - len(holders):
             return Waiting(
                 WaitsFor.TURN,
-                f"Waits for its turn: {_count(len(earlier))} queued earlier.",
+                f"Waits for its turn: {_count(len(earlier))} {_before(earlier, run)}.",
                 tuple(sorted(earlier)),
             )
         return _nothing()
@@ -121,6 +122,14 @@ def _held_up(run: Run, holder: Run) -> Waiting:
 
 def _nothing() -> Waiting:
     return Waiting(WaitsFor.WORKER, "Nothing holds it back: it starts when a worker is free.")
+
+
+def _turn(run: Run) -> tuple[int, int]:
+    return run.rank, run.pk
+
+
+def _before(ids: Sequence[int], run: Run) -> str:
+    return "queued earlier" if max(ids) < run.pk else "put before it"
 
 
 def _count(number: int) -> str:

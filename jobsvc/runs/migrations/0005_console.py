@@ -4,51 +4,93 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0004_console'),
-        ('environments', '0003_answer_pull_requests'),
-        ('jobs', '0002_orchestrate'),
-        ('runs', '0004_show_results'),
+        ("accounts", "0004_console"),
+        ("environments", "0003_answer_pull_requests"),
+        ("jobs", "0002_orchestrate"),
+        ("runs", "0004_show_results"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text="Celery's name: runs@machine.", max_length=255, unique=True)),
-                ('started_at', models.DateTimeField()),
-                ('seen_at', models.DateTimeField()),
-                ('version', models.CharField(help_text='Of this service.', max_length=60)),
-                ('dbt_versions', models.JSONField(default=list, help_text='Of dbt, that are installed there.')),
-                ('processes', models.PositiveIntegerField(default=1, help_text='How much it does at a time.')),
-                ('bells', models.JSONField(default=dict, help_text='Each queue it listens to, and how many bells wait there, if known.')),
-                ('drained_at', models.DateTimeField(blank=True, help_text='Since when it is to take no new run.', null=True)),
-                ('drained_by', models.CharField(blank=True, default='', max_length=255)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="Celery's name: runs@machine.", max_length=255, unique=True
+                    ),
+                ),
+                ("started_at", models.DateTimeField()),
+                ("seen_at", models.DateTimeField()),
+                ("version", models.CharField(help_text="Of this service.", max_length=60)),
+                (
+                    "dbt_versions",
+                    models.JSONField(default=list, help_text="Of dbt, that are installed there."),
+                ),
+                (
+                    "processes",
+                    models.PositiveIntegerField(default=1, help_text="How much it does at a time."),
+                ),
+                (
+                    "bells",
+                    models.JSONField(
+                        default=dict,
+                        help_text="Each queue it listens to, and how many bells wait there, if known.",
+                    ),
+                ),
+                (
+                    "drained_at",
+                    models.DateTimeField(
+                        blank=True, help_text="Since when it is to take no new run.", null=True
+                    ),
+                ),
+                ("drained_by", models.CharField(blank=True, default="", max_length=255)),
             ],
         ),
         migrations.RemoveIndex(
-            model_name='run',
-            name='run_queue_of_a_key',
+            model_name="run",
+            name="run_queue_of_a_key",
         ),
         migrations.AddField(
-            model_name='run',
-            name='rank',
-            field=models.IntegerField(default=0, editable=False, help_text="Of an account's runs that wait the lowest is first; 0 is nothing special."),
+            model_name="run",
+            name="rank",
+            field=models.IntegerField(
+                default=0,
+                editable=False,
+                help_text="Of an account's runs that wait the lowest is first; 0 is nothing special.",
+            ),
         ),
         migrations.AddField(
-            model_name='runstep',
-            name='events_log',
-            field=models.CharField(blank=True, default='', help_text='Storage name, once the step is over.', max_length=500),
+            model_name="runstep",
+            name="events_log",
+            field=models.CharField(
+                blank=True,
+                default="",
+                help_text="Storage name, once the step is over.",
+                max_length=500,
+            ),
         ),
         migrations.AlterField(
-            model_name='logchunk',
-            name='stream',
-            field=models.CharField(choices=[('console', 'console'), ('debug', 'debug'), ('events', 'events')], max_length=10),
+            model_name="logchunk",
+            name="stream",
+            field=models.CharField(
+                choices=[("console", "console"), ("debug", "debug"), ("events", "events")],
+                max_length=10,
+            ),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('status', 1)), fields=['concurrency_key', 'rank', 'id'], name='run_queue_of_a_key'),
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("status", 1)),
+                fields=["concurrency_key", "rank", "id"],
+                name="run_queue_of_a_key",
+            ),
         ),
     ]

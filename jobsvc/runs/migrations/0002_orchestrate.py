@@ -8,269 +8,151 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("accounts", "0002_orchestrate"),
-        ("environments", "0002_orchestrate"),
-        ("jobs", "0002_orchestrate"),
-        ("runs", "0001_initial"),
+        ('accounts', '0002_orchestrate'),
+        ('environments', '0002_orchestrate'),
+        ('jobs', '0002_orchestrate'),
+        ('runs', '0001_initial'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="DoomedFile",
+            name='DoomedFile',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("storage_name", models.CharField(max_length=1200)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('storage_name', models.CharField(max_length=1200)),
             ],
         ),
         migrations.CreateModel(
-            name="UpstreamEnd",
+            name='UpstreamEnd',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "note",
-                    models.CharField(
-                        blank=True,
-                        default="",
-                        help_text="Why it started nothing, in words.",
-                        max_length=255,
-                    ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('note', models.CharField(blank=True, default='', help_text='Why it started nothing, in words.', max_length=255)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
         ),
         migrations.RemoveField(
-            model_name="runstep",
-            name="blocking",
+            model_name='runstep',
+            name='blocking',
         ),
         migrations.AddField(
-            model_name="run",
-            name="attempt_number",
-            field=models.PositiveIntegerField(
-                default=1, help_text="Of a chain of automatic retries; the first run is 1."
-            ),
+            model_name='run',
+            name='attempt_number',
+            field=models.PositiveIntegerField(default=1, help_text='Of a chain of automatic retries; the first run is 1.'),
         ),
         migrations.AddField(
-            model_name="run",
-            name="chain_depth",
-            field=models.PositiveIntegerField(
-                default=0, help_text="How many runs in a row were started by another run's end."
-            ),
+            model_name='run',
+            name='chain_depth',
+            field=models.PositiveIntegerField(default=0, help_text="How many runs in a row were started by another run's end."),
         ),
         migrations.AddField(
-            model_name="run",
-            name="failure_class",
-            field=models.CharField(
-                blank=True,
-                choices=[
-                    ("infrastructure", "infrastructure"),
-                    ("transient_warehouse", "transient_warehouse"),
-                    ("timeout", "timeout"),
-                    ("dbt_error", "dbt_error"),
-                ],
-                default="",
-                max_length=40,
-            ),
+            model_name='run',
+            name='failure_class',
+            field=models.CharField(blank=True, choices=[('infrastructure', 'infrastructure'), ('transient_warehouse', 'transient_warehouse'), ('timeout', 'timeout'), ('dbt_error', 'dbt_error')], default='', max_length=40),
         ),
         migrations.AddField(
-            model_name="run",
-            name="followed_at",
-            field=models.DateTimeField(
-                blank=True,
-                editable=False,
-                help_text="When the jobs that wait for its end had been told of it.",
-                null=True,
-            ),
+            model_name='run',
+            name='followed_at',
+            field=models.DateTimeField(blank=True, editable=False, help_text='When the jobs that wait for its end had been told of it.', null=True),
         ),
         migrations.AddField(
-            model_name="run",
-            name="has_warnings",
+            model_name='run',
+            name='has_warnings',
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name="run",
-            name="outcome",
-            field=models.CharField(
-                blank=True,
-                default="",
-                help_text="What the status leaves open: skipped …",
-                max_length=40,
-            ),
+            model_name='run',
+            name='outcome',
+            field=models.CharField(blank=True, default='', help_text='What the status leaves open: skipped …', max_length=40),
         ),
         migrations.AddField(
-            model_name="run",
-            name="should_start_at",
-            field=models.DateTimeField(
-                blank=True, help_text="The moment its schedule named.", null=True
-            ),
+            model_name='run',
+            name='should_start_at',
+            field=models.DateTimeField(blank=True, help_text='The moment its schedule named.', null=True),
         ),
         migrations.AddField(
-            model_name="run",
-            name="state_used",
-            field=models.JSONField(
-                default=dict,
-                help_text="What was deferred to, and why that run: for people to read.",
-            ),
+            model_name='run',
+            name='state_used',
+            field=models.JSONField(default=dict, help_text='What was deferred to, and why that run: for people to read.'),
         ),
         migrations.AddField(
-            model_name="run",
-            name="will_retry_at",
-            field=models.DateTimeField(
-                blank=True,
-                help_text="When a new run takes this failed one up by itself.",
-                null=True,
-            ),
+            model_name='run',
+            name='will_retry_at',
+            field=models.DateTimeField(blank=True, help_text='When a new run takes this failed one up by itself.', null=True),
         ),
         migrations.AddField(
-            model_name="runstep",
-            name="attempts",
-            field=models.JSONField(
-                default=list,
-                help_text="Each time it was tried: number, times, exit code, message, class.",
-            ),
+            model_name='runstep',
+            name='attempts',
+            field=models.JSONField(default=list, help_text='Each time it was tried: number, times, exit code, message, class.'),
         ),
         migrations.AddField(
-            model_name="runstep",
-            name="effective_command",
-            field=models.TextField(
-                blank=True,
-                default="",
-                help_text="What dbt was given, where it is not what was typed.",
-            ),
+            model_name='runstep',
+            name='effective_command',
+            field=models.TextField(blank=True, default='', help_text='What dbt was given, where it is not what was typed.'),
         ),
         migrations.AddField(
-            model_name="runstep",
-            name="label",
-            field=models.CharField(blank=True, default="", max_length=255),
+            model_name='runstep',
+            name='label',
+            field=models.CharField(blank=True, default='', max_length=255),
         ),
         migrations.AddField(
-            model_name="runstep",
-            name="on_failure",
-            field=models.CharField(
-                choices=[
-                    ("stop", "stop"),
-                    ("continue", "continue"),
-                    ("warn", "warn"),
-                    ("skip_run", "skip_run"),
-                ],
-                default=jobsvc.engine.plan.OnFailure["STOP"],
-                max_length=20,
-            ),
+            model_name='runstep',
+            name='on_failure',
+            field=models.CharField(choices=[('stop', 'stop'), ('continue', 'continue'), ('warn', 'warn'), ('skip_run', 'skip_run')], default=jobsvc.engine.plan.OnFailure['STOP'], max_length=20),
         ),
         migrations.AddField(
-            model_name="runtrigger",
-            name="variables_override",
-            field=environments.secrets.EncryptedJSONField(
-                blank=True, default=dict, help_text="Variables of this run alone: name to value."
-            ),
+            model_name='runtrigger',
+            name='variables_override',
+            field=environments.secrets.EncryptedJSONField(blank=True, default=dict, help_text='Variables of this run alone: name to value.'),
         ),
         migrations.AlterField(
-            model_name="run",
-            name="cancel_reason",
-            field=models.CharField(
-                blank=True,
-                choices=[
-                    ("user", "Cancelled by a person"),
-                    ("timeout", "Timed out"),
-                    ("superseded", "A newer run took its place"),
-                    ("over_scheduled", "A newer scheduled run took its place"),
-                    ("skipped", "Another run of its job was not over"),
-                ],
-                default="",
-                max_length=20,
-            ),
+            model_name='run',
+            name='cancel_reason',
+            field=models.CharField(blank=True, choices=[('user', 'Cancelled by a person'), ('timeout', 'Timed out'), ('superseded', 'A newer run took its place'), ('over_scheduled', 'A newer scheduled run took its place'), ('skipped', 'Another run of its job was not over')], default='', max_length=20),
         ),
         migrations.AlterField(
-            model_name="run",
-            name="concurrency_key",
+            model_name='run',
+            name='concurrency_key',
             field=models.CharField(max_length=300),
         ),
         migrations.AddIndex(
-            model_name="run",
-            index=models.Index(
-                condition=models.Q(("status", 1)),
-                fields=["concurrency_key", "id"],
-                name="run_queue_of_a_key",
-            ),
+            model_name='run',
+            index=models.Index(condition=models.Q(('status', 1)), fields=['concurrency_key', 'id'], name='run_queue_of_a_key'),
         ),
         migrations.AddIndex(
-            model_name="run",
-            index=models.Index(
-                condition=models.Q(("will_retry_at__isnull", False)),
-                fields=["will_retry_at"],
-                name="run_to_be_retried",
-            ),
+            model_name='run',
+            index=models.Index(condition=models.Q(('will_retry_at__isnull', False)), fields=['will_retry_at'], name='run_to_be_retried'),
         ),
         migrations.AddIndex(
-            model_name="run",
-            index=models.Index(
-                condition=models.Q(
-                    ("followed_at", None), ("status__in", (10, 20, 30)), ("will_retry_at", None)
-                ),
-                fields=["id"],
-                name="run_whose_end_is_untold",
-            ),
+            model_name='run',
+            index=models.Index(condition=models.Q(('followed_at', None), ('status__in', (10, 20, 30)), ('will_retry_at', None)), fields=['id'], name='run_whose_end_is_untold'),
         ),
         migrations.AddConstraint(
-            model_name="run",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("status__in", (2, 3)), ("takes_slot", True)),
-                fields=("job",),
-                name="one_active_run_per_job_that_takes_slots",
-            ),
+            model_name='run',
+            constraint=models.UniqueConstraint(condition=models.Q(('status__in', (2, 3)), ('takes_slot', True)), fields=('job',), name='one_active_run_per_job_that_takes_slots'),
         ),
         migrations.AddField(
-            model_name="upstreamend",
-            name="job",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="jobs.job"
-            ),
+            model_name='upstreamend',
+            name='job',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='jobs.job'),
         ),
         migrations.AddField(
-            model_name="upstreamend",
-            name="run",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="ends_noted",
-                to="runs.run",
-            ),
+            model_name='upstreamend',
+            name='run',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='ends_noted', to='runs.run'),
         ),
         migrations.AddField(
-            model_name="upstreamend",
-            name="started",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="started_after",
-                to="runs.run",
-            ),
+            model_name='upstreamend',
+            name='started',
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='started_after', to='runs.run'),
         ),
         migrations.AddIndex(
-            model_name="upstreamend",
-            index=models.Index(
-                condition=models.Q(("note", ""), ("started", None)),
-                fields=["job"],
-                name="upstream_end_waiting",
-            ),
+            model_name='upstreamend',
+            index=models.Index(condition=models.Q(('note', ''), ('started', None)), fields=['job'], name='upstream_end_waiting'),
         ),
         migrations.AddConstraint(
-            model_name="upstreamend",
-            constraint=models.UniqueConstraint(
-                fields=("job", "run"), name="a_run_ends_once_for_each_job"
-            ),
+            model_name='upstreamend',
+            constraint=models.UniqueConstraint(fields=('job', 'run'), name='a_run_ends_once_for_each_job'),
         ),
     ]

@@ -5,69 +5,39 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("runs", "0003_answer_pull_requests"),
+        ('runs', '0003_answer_pull_requests'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="NodeResult",
+            name='NodeResult',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("unique_id", models.CharField(max_length=500)),
-                ("name", models.CharField(max_length=500)),
-                ("resource_type", models.CharField(max_length=40)),
-                ("materialized", models.CharField(blank=True, default="", max_length=60)),
-                (
-                    "status",
-                    models.CharField(help_text="running, then dbt's own word.", max_length=40),
-                ),
-                ("thread", models.CharField(blank=True, default="", max_length=60)),
-                ("message", models.TextField(blank=True, default="")),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("executing_at", models.DateTimeField(blank=True, null=True)),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
-                ("seconds", models.FloatField(blank=True, null=True)),
-                ("rows_affected", models.BigIntegerField(blank=True, null=True)),
-                (
-                    "failures",
-                    models.BigIntegerField(
-                        blank=True, help_text="Rows that a test found.", null=True
-                    ),
-                ),
-                (
-                    "run",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="nodes",
-                        to="runs.run",
-                    ),
-                ),
-                (
-                    "step",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="nodes",
-                        to="runs.runstep",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('unique_id', models.CharField(max_length=500)),
+                ('name', models.CharField(max_length=500)),
+                ('resource_type', models.CharField(max_length=40)),
+                ('materialized', models.CharField(blank=True, default='', max_length=60)),
+                ('status', models.CharField(help_text="running, then dbt's own word.", max_length=40)),
+                ('thread', models.CharField(blank=True, default='', max_length=60)),
+                ('message', models.TextField(blank=True, default='')),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('executing_at', models.DateTimeField(blank=True, null=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('seconds', models.FloatField(blank=True, null=True)),
+                ('rows_affected', models.BigIntegerField(blank=True, null=True)),
+                ('failures', models.BigIntegerField(blank=True, help_text='Rows that a test found.', null=True)),
+                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='nodes', to='runs.run')),
+                ('step', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='nodes', to='runs.runstep')),
             ],
             options={
-                "indexes": [models.Index(fields=["run", "unique_id"], name="node_result_of_run")],
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("step", "unique_id"), name="one_result_per_node_of_a_step"
-                    )
-                ],
+                'indexes': [models.Index(fields=['run', 'unique_id'], name='node_result_of_run')],
+                'constraints': [models.UniqueConstraint(fields=('step', 'unique_id'), name='one_result_per_node_of_a_step')],
             },
         ),
         migrations.AddIndex(
-            model_name="run",
-            index=models.Index(fields=["account", "created_at"], name="run_by_begin"),
+            model_name='run',
+            index=models.Index(fields=['account', 'created_at'], name='run_by_begin'),
         ),
     ]

@@ -133,6 +133,7 @@ def node_event(event: Mapping[str, Any]) -> NodeEvent | None:
         executing_at=_executing_at(result),
         rows_affected=_count(_mapping(result.get("adapter_response")).get("rows_affected")),
         failures=_count(result.get("num_failures")) if status in {*FAILED, "warn"} else None,
+        checksum=_words(node.get("node_checksum"), 64),
     )
 
 

@@ -59,6 +59,7 @@ class NodeEvent:
         message: what the warehouse, or dbt, said of it.
         seconds: its execution took.
         failures: rows that a test found, where it failed or warned.
+        checksum: of its code; empty where dbt tells none.
     """
 
     unique_id: str
@@ -74,6 +75,7 @@ class NodeEvent:
     seconds: float | None = None
     rows_affected: int | None = None
     failures: int | None = None
+    checksum: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,21 +32,21 @@ _SECTIONS = (
     "saved_queries",
     "functions",
 )
-_TESTS = frozenset({"test", "unit_test"})
+TESTS = frozenset({"test", "unit_test"})
 
 # What each command works on, of what is selected.
 _WORKS_ON: Mapping[str, frozenset[str]] = {
-    "build": _TESTS | {"model", "seed", "snapshot", "saved_query", "function", "exposure"},
+    "build": TESTS | {"model", "seed", "snapshot", "saved_query", "function", "exposure"},
     "clone": frozenset({"model", "seed", "snapshot"}),
-    "compile": _TESTS | {"model", "seed", "snapshot", "analysis", "operation", "function"},
-    "list": _TESTS
+    "compile": TESTS | {"model", "seed", "snapshot", "analysis", "operation", "function"},
+    "list": TESTS
     | {"model", "seed", "snapshot", "source", "exposure", "metric"}
     | {"saved_query", "semantic_model", "function"},
     "run": frozenset({"model"}),
     "seed": frozenset({"seed"}),
     "snapshot": frozenset({"snapshot"}),
     "source freshness": frozenset({"source"}),
-    "test": _TESTS,
+    "test": TESTS,
 }
 
 # Adapters whose macros come with those of another adapter.
@@ -262,7 +262,7 @@ def _tests_of(project: Project, chosen: Iterable[str]) -> set[str]:
         child
         for one in chosen
         for child in project.children[one]
-        if project.nodes[child].resource_type in _TESTS
+        if project.nodes[child].resource_type in TESTS
     }
 
 

@@ -30,8 +30,14 @@ def of_run(run: Run, step_index: int | None = None) -> list[str]:
 
 def open_artifact(run: Run, path: str, step_index: int | None = None) -> IO[bytes] | None:
     """A file of a step, or of the run as a whole; None if there is none. The caller closes it."""
-    artifact = _best_first(run, step_index).filter(path=path).first()
+    artifact = find_artifact(run, path, step_index)
     return opened(artifact) if artifact else None
+
+
+def find_artifact(run: Run, path: str, step_index: int | None = None) -> Artifact | None:
+    """The row of a file of a step, or of the run as a whole; None if there is none."""
+    found = _best_first(run, step_index).filter(path=path)
+    return found.select_related("step__run").first()
 
 
 def opened(artifact: Artifact) -> IO[bytes]:

@@ -550,6 +550,22 @@ class Artifact(models.Model):
         return self.path
 
 
+class ManifestGraph(models.Model):
+    """What pages need of an artifact that is a manifest, small enough to be read for each."""
+
+    PLACE = ("artifact__step__run__project", "artifact__step__run__environment")
+
+    artifact = models.OneToOneField(
+        Artifact, models.CASCADE, primary_key=True, related_name="graph"
+    )
+    packed = models.BinaryField(help_text="Compressed JSON; nothing where it cannot be read.")
+    code = models.BinaryField(help_text="Compressed JSON: the source of each node.")
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    def __str__(self) -> str:
+        return f"graph of artifact {self.artifact_id}"
+
+
 class NodeResult(models.Model):
     """What a step made of one node of the project: from its beginning on, as dbt tells it.
 
@@ -573,6 +589,12 @@ class NodeResult(models.Model):
     seconds = models.FloatField(null=True, blank=True)
     rows_affected = models.BigIntegerField(null=True, blank=True)
     failures = models.BigIntegerField(null=True, blank=True, help_text="Rows that a test found.")
+    checksum = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        help_text="dbt's, of the node's code; empty where it tells none.",
+    )
 
     class Meta:
         constraints = [
@@ -580,7 +602,10 @@ class NodeResult(models.Model):
                 fields=["step", "unique_id"], name="one_result_per_node_of_a_step"
             )
         ]
-        indexes = [models.Index(fields=["run", "unique_id"], name="node_result_of_run")]
+        indexes = [
+            models.Index(fields=["run", "unique_id"], name="node_result_of_run"),
+            models.Index(fields=["unique_id", "-run"], name="node_result_of_node"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.unique_id}: {self.status}"

@@ -18,6 +18,7 @@ from django.db.models.functions import Lower
 from django.utils.functional import cached_property
 from django.utils.timezone import now
 
+from accounts.audited import Audit, Audited
 from accounts.policy import Access, Held
 from accounts.roles import Action, PermissionSet
 from jobsvc.statuses import State
@@ -39,8 +40,10 @@ def check_time_zone(name: str) -> None:
         )
 
 
-class Account(models.Model):
+class Account(Audited):
     """A customer: everything else belongs to one."""
+
+    AUDIT = Audit("account")
 
     name = models.CharField(max_length=255)
     run_slots = models.PositiveIntegerField(
@@ -64,6 +67,9 @@ class Account(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def audit_accounts(self) -> Sequence[int | None]:
+        return [self.pk]
 
 
 class Setup(models.Model):
@@ -102,8 +108,10 @@ class UserManager(BaseUserManager["User"]):
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
 
-class User(AbstractBaseUser, PermissionsMixin):
+class User(Audited, AbstractBaseUser, PermissionsMixin):
     """A person. Signs in with an e-mail address; what they may do is said by memberships."""
+
+    AUDIT = Audit("user", secret={"password"}, noise={"last_login"})
 
     email = models.EmailField(unique=True)
     first_name = models.CharField(max_length=150, blank=True)
@@ -146,6 +154,12 @@ class User(AbstractBaseUser, PermissionsMixin):
         """First and last name, or the e-mail address where neither is known."""
         return f"{self.first_name} {self.last_name}".strip() or self.email
 
+    def audit_accounts(self) -> Sequence[int | None]:
+        """Those they are a member of; the installation's log alone where there is none."""
+        if self.pk is None:
+            return [None]
+        return list(self.memberships.values_list("account", flat=True)) or [None]
+
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
     def with_groups(self) -> MembershipQuerySet:
@@ -158,13 +172,15 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
         return self.filter(is_active=True, user__is_active=True)
 
 
-class Membership(models.Model):
+class Membership(Audited):
     """A person's place in an account: a role in all of it, groups that grant more, or both.
 
     Attributes:
         permission_set: the role; empty where only groups grant anything.
         is_active: while it is not, the person cannot enter the account, nor can their tokens.
     """
+
+    AUDIT = Audit("membership")
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
@@ -208,8 +224,10 @@ class Membership(models.Model):
         return self.get_permission_set_display() or "What their groups grant"
 
 
-class Group(models.Model):
+class Group(Audited):
     """People of an account who are granted the same."""
+
+    AUDIT = Audit("group")
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="groups")
     name = models.CharField(max_length=255)
@@ -237,8 +255,10 @@ class Group(models.Model):
         return self.name
 
 
-class Grant(models.Model):
+class Grant(Audited):
     """A role for a group or a service token: in all projects, in one, or in one environment."""
+
+    AUDIT = Audit("permission")
 
     group = models.ForeignKey(Group, models.CASCADE, null=True, blank=True, related_name="grants")
     token = models.ForeignKey("Token", models.CASCADE, null=True, blank=True, related_name="grants")
@@ -268,6 +288,11 @@ class Grant(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_permission_set_display()} for {self.group or self.token}"
+
+    def audit_accounts(self) -> Sequence[int | None]:
+        """Its group's or token's."""
+        holder = self.group or self.token
+        return [holder.account_id if holder else None]
 
     def held(self) -> Held:
         """What it gives, for ``Access``."""
@@ -355,8 +380,15 @@ class TokenQuerySet(models.QuerySet["Token"]):
         return found.filter(digest=digest_of(token)).first()
 
 
-class Token(models.Model):
+class Token(Audited):
     """A key to the API. Its text is shown once, when it is made; only its digest is kept."""
+
+    AUDIT = Audit(
+        "service_token",
+        noise={"digest", "prefix", "last_used_at", "last_used_from"},
+        added="created",
+        removed="revoked",
+    )
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="tokens")
     user = models.ForeignKey(User, models.CASCADE, null=True, blank=True, related_name="tokens")
@@ -398,6 +430,10 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def audit_word(self) -> str:
+        return f"{self.kind}_token"
 
     @classmethod
     def issue(
@@ -464,70 +500,6 @@ class Token(models.Model):
             Token.objects.filter(pk=self.pk).update(last_used_at=moment, last_used_from=address)
 
 
-class AuditQuerySet(models.QuerySet["AuditEvent"]):
-    """Events are written once: nothing changes them, and only retention deletes them."""
-
-    def update(self, **_: Any) -> int:
-        raise TypeError("an audit event is never changed")
-
-    def of_account(self, account_id: int) -> AuditQuerySet:
-        return self.filter(account=account_id)
-
-
-class AuditEvent(models.Model):
-    """Who did what to what, when and from where. Written by ``accounts.audit`` alone.
-
-    It names things by their ids and by what they were called then, without foreign keys, so that
-    it outlives them.
-
-    Attributes:
-        action: dbt Cloud's words: ``job_definition.changed``, ``service_token.created``.
-        actor_kind: ``user``, ``token``, ``operator``, ``git host`` or ``system``.
-        source: where it was done: ``console``, ``api``, ``admin``, ``webhook``, ``system``.
-        differences: field by field ``[before, after]``; of secrets only that they changed.
-    """
-
-    account = models.ForeignKey(
-        Account, models.PROTECT, null=True, blank=True, related_name="audit_events"
-    )
-    created_at = models.DateTimeField(auto_now_add=True)
-    action = models.CharField(max_length=80)
-    actor_kind = models.CharField(max_length=20)
-    actor_id = models.BigIntegerField(null=True, blank=True)
-    actor_name = models.CharField(max_length=255, blank=True)
-    source = models.CharField(max_length=20)
-    address = models.CharField(max_length=45, blank=True, help_text="The IP address asked from.")
-    request_id = models.CharField(max_length=32, blank=True)
-    target_kind = models.CharField(max_length=60, blank=True)
-    target_id = models.CharField(max_length=60, blank=True)
-    target_name = models.CharField(max_length=255, blank=True)
-    project_id = models.BigIntegerField(null=True, blank=True)
-    differences = models.JSONField(default=dict, blank=True)
-
-    objects = AuditQuerySet.as_manager()
-
-    class Meta:
-        indexes = [
-            models.Index(fields=["account", "-id"], name="audit_of_account"),
-            models.Index(
-                fields=["account", "target_kind", "target_id", "-id"], name="audit_of_target"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.actor_name or self.actor_kind}: {self.action} {self.target_name}".strip()
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Write the event, once.
-
-        Raises:
-            TypeError: it is written already.
-        """
-        if self.pk is not None:
-            raise TypeError("an audit event is never changed")
-        super().save(*args, **kwargs)
-
-
 class FeedKind(models.TextChoices):
     BADGE = "badge", "Status badge of a job"
     CALENDAR = "calendar", "Calendar of planned runs"
@@ -537,8 +509,7 @@ class FeedKeyQuerySet(models.QuerySet["FeedKey"]):
     def usable(self) -> FeedKeyQuerySet:
         """Keys that open something now: not revoked, of an account and a person still there."""
         return self.filter(
-            Q(membership=None)
-            | Q(membership__is_active=True, membership__user__is_active=True),
+            Q(membership=None) | Q(membership__is_active=True, membership__user__is_active=True),
             state=State.ACTIVE,
             account__state=State.ACTIVE,
         )

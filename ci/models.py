@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
+from accounts.audited import Audit, Audited
 from accounts.models import Account
 from environments.models import Connection, Environment, Repository
 from environments.secrets import EncryptedJSONField
@@ -33,8 +35,10 @@ class GitHubInstallation(models.Model):
         return self.login
 
 
-class RepositoryHook(models.Model):
+class RepositoryHook(Audited):
     """The door that one repository's webhook knocks on: its address holds ``key``."""
+
+    AUDIT = Audit("repository_webhook", noise={"key"})
 
     repository = models.OneToOneField(Repository, models.CASCADE, related_name="hook")
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -47,6 +51,9 @@ class RepositoryHook(models.Model):
 
     def __str__(self) -> str:
         return f"hook of {self.repository}"
+
+    def audit_accounts(self) -> Sequence[int | None]:
+        return [self.repository.account_id]
 
 
 class Verdict(models.TextChoices):
@@ -135,6 +142,8 @@ class PullRequestState(models.TextChoices):
 class PullRequest(models.Model):
     """A pull request as the host last told of it."""
 
+    PLACE = ("repository__project", "")  # for accounts.policy; of more projects by ``jobs_of``
+
     repository = models.ForeignKey(Repository, models.CASCADE, related_name="pull_requests")
     number = models.PositiveBigIntegerField()
     title = models.TextField(blank=True, default="")
@@ -193,6 +202,8 @@ class Decision(models.TextChoices):
 class Check(models.Model):
     """What was decided of one commit of a pull request, for one job, and why, in words."""
 
+    PLACE = ("job__project", "job__environment")  # for accounts.policy
+
     pull_request = models.ForeignKey(PullRequest, models.CASCADE, related_name="checks")
     job = models.ForeignKey(Job, models.CASCADE, related_name="+")
     head_sha = models.CharField(max_length=64)
@@ -232,6 +243,8 @@ class Report(models.Model):
 
     A status and a check run are of one job and one commit, a comment of one pull request.
     """
+
+    PLACE = ("job__project", "job__environment")  # for accounts.policy
 
     repository = models.ForeignKey(Repository, models.CASCADE, related_name="reports")
     kind = models.CharField(max_length=20, choices=ReportKind)
@@ -358,6 +371,8 @@ class CISchemaState(models.TextChoices):
 
 class CISchema(models.Model):
     """A schema that runs of one pull request built, until it is dropped. Names are exact."""
+
+    PLACE = ("job__project", "environment")  # for accounts.policy
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="ci_schemas")
     job = models.ForeignKey(Job, models.CASCADE, related_name="+")

@@ -5,12 +5,14 @@ Everything here is kept when it is deleted (``state`` 2), because runs refer to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
+from accounts.audited import Audit, Audited
 from accounts.models import Account
 from environments.adapters import ADAPTERS
 from environments.secrets import EncryptedJSONField
@@ -25,7 +27,7 @@ def _refuse(field: str, check: Any, value: str) -> None:
         raise ValidationError({field: str(refused)}) from refused
 
 
-class Kept(models.Model):
+class Kept(Audited):
     """What every object here has: its state, and when it was made and changed."""
 
     state = models.PositiveSmallIntegerField(choices=State, default=State.ACTIVE)
@@ -72,6 +74,8 @@ class CloneStrategy(models.TextChoices):
 class Repository(Kept):
     """A git repository that holds a dbt project."""
 
+    AUDIT = Audit("repository")
+
     account = models.ForeignKey(Account, models.PROTECT, related_name="repositories")
     project = models.ForeignKey(
         "Project", models.PROTECT, null=True, blank=True, related_name="repositories"
@@ -100,6 +104,8 @@ class Repository(Kept):
 
 class Connection(Kept):
     """How to reach a warehouse, without saying as whom."""
+
+    AUDIT = Audit("connection")
 
     account = models.ForeignKey(Account, models.PROTECT, related_name="connections")
     project = models.ForeignKey(
@@ -130,6 +136,8 @@ class Connection(Kept):
 
 class Project(Kept):
     """A dbt project: where its code is, and the environments it runs in."""
+
+    AUDIT = Audit("project")
 
     PLACE = ("pk", "environments")  # for accounts.policy: an environment's people see its project
 
@@ -170,6 +178,8 @@ class Project(Kept):
 class Credentials(Kept):
     """As whom to sign in to a warehouse, and where to write there."""
 
+    AUDIT = Audit("credentials")
+
     account = models.ForeignKey(Account, models.PROTECT, related_name="credentials")
     project = models.ForeignKey(Project, models.PROTECT, related_name="credentials")
     type = models.CharField(max_length=40, help_text="The API's word: postgres, adapter …")
@@ -192,6 +202,8 @@ class Credentials(Kept):
 
 class ExtendedAttributes(Kept):
     """Keys that are merged over those of a generated profile, top level only."""
+
+    AUDIT = Audit("extended_attributes")
 
     account = models.ForeignKey(Account, models.PROTECT, related_name="extended_attributes")
     project = models.ForeignKey(Project, models.PROTECT, related_name="extended_attributes")
@@ -218,6 +230,8 @@ class DeploymentType(models.TextChoices):
 
 class Environment(Kept):
     """Fixes three things for its jobs: the warehouse, the code's branch, the dbt version."""
+
+    AUDIT = Audit("environment")
 
     PLACE = ("project", "pk")  # for accounts.policy
 
@@ -292,6 +306,9 @@ class Environment(Kept):
         if self.custom_branch:
             _refuse("custom_branch", check_ref, self.custom_branch)
 
+    def audit_accounts(self) -> Sequence[int | None]:
+        return [self.project.account_id]
+
     @property
     def account(self) -> Account:
         return self.project.account
@@ -320,12 +337,14 @@ class VariableScope(models.TextChoices):
     JOB = "job"
 
 
-class EnvironmentVariable(models.Model):
+class EnvironmentVariable(Audited):
     """One value of one variable, at one scope. Values are kept encrypted, secret or not.
 
     A job's override is kept here, too, so that all values of a project share one row of ids
     (the API addresses them by it); the job is a plain number, since jobs live a floor above.
     """
+
+    AUDIT = Audit("environment_variable")  # its values are all in ``secrets``: never told
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="variables")
     name = models.CharField(max_length=255)
@@ -371,6 +390,9 @@ class EnvironmentVariable(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.scope})"
+
+    def audit_accounts(self) -> Sequence[int | None]:
+        return [self.project.account_id]
 
     def clean(self) -> None:
         _refuse("name", check_variable_name, self.name)

@@ -115,6 +115,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "jobsvc.console.actor.ActorMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -355,6 +356,7 @@ KEEP_RUNS_DAYS = env.int("JOBSVC_KEEP_RUNS_DAYS", 365, **_days)
 KEEP_LOGS_DAYS = env.int("JOBSVC_KEEP_LOGS_DAYS", 90, **_days)
 KEEP_ARTIFACTS_DAYS = env.int("JOBSVC_KEEP_ARTIFACTS_DAYS", 90, **_days)
 KEEP_DELIVERIES_DAYS = env.int("JOBSVC_KEEP_DELIVERIES_DAYS", 30, **_days)  # in and out
+AUDIT_DAYS = env.int("JOBSVC_AUDIT_DAYS", 365, **_days)  # of the audit log's events
 # Days after its last run that a schema is kept which no closed pull request takes away.
 CI_SCHEMA_TTL_DAYS = env.int("JOBSVC_CI_SCHEMA_TTL_DAYS", 14, **_days)
 # Layers of isolation that must hold, else a run is refused: "landlock:4,seccomp,uid".
@@ -371,6 +373,14 @@ ALLOW_OWN_DATABASE_SERVER = env.bool("JOBSVC_ALLOW_OWN_DATABASE_SERVER", False)
 ALLOW_PRIVATE_CONNECTION_TESTS = env.bool("JOBSVC_ALLOW_PRIVATE_CONNECTION_TESTS", EMBEDDED)
 
 # --- People and safety -------------------------------------------------------------------
+
+# How many proxies stand in front, each of which appends to X-Forwarded-For: so the address
+# that sign-ins are limited by and the audit log tells is the visitor's, not the proxy's.
+ALLAUTH_TRUSTED_PROXY_COUNT = env.int(
+    "JOBSVC_TRUSTED_PROXY_COUNT",
+    0,
+    validate=validate.Range(min=0, max=9, error="is from 0 to 9 proxies"),
+)
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [

@@ -7,6 +7,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from accounts import audit
 from accounts.models import Token, User
 
 SCHEMES = {"token", "bearer"}
@@ -29,6 +30,8 @@ class TokenAuthentication(BaseAuthentication):
                 "This token is unknown, revoked or expired. Send one that is valid."
             )
         token.note_use()
+        owner = f" of {token.user}" if token.user else ""
+        audit.acts_by_token(token.pk, f"{token}{owner}")
         return token.user or AnonymousUser(), token
 
     def authenticate_header(self, request: Request) -> str:

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
+from accounts.audited import Audit, Audited
 from accounts.models import Account, User
 from environments.secrets import EncryptedJSONField
 from jobsvc.jobs.models import Job
@@ -51,8 +52,10 @@ class NotificationType(models.IntegerChoices):
     TEAMS_WEBHOOK = 102, "Teams, by an incoming webhook"
 
 
-class Notification(models.Model):
+class Notification(Audited):
     """Somebody to be told: dbt's notification. Of what, its rules say."""
+
+    AUDIT = Audit("notification")
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="notifications")
     user = models.ForeignKey(
@@ -264,8 +267,16 @@ class WebhookQuerySet(models.QuerySet["WebhookSubscription"]):
         )
 
 
-class WebhookSubscription(models.Model):
+class WebhookSubscription(Audited):
     """Somebody's address that is posted to when runs move: dbt's webhook subscription."""
+
+    AUDIT = Audit(
+        "webhook_subscription",
+        noise={
+            *("listens_since", "http_status_code", "dispatched_at", "failures", "failing_since"),
+            *("failed_tries", "rests_until", "lease_until"),
+        },
+    )
 
     id = models.CharField(max_length=40, primary_key=True, default=new_webhook_id, editable=False)
     account = models.ForeignKey(Account, models.CASCADE, related_name="webhooks")

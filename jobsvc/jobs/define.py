@@ -16,7 +16,8 @@ from jobsvc.engine.commands import read_selection
 from jobsvc.engine.errors import CommandRejected
 from jobsvc.jobs import extensions, schedule
 from jobsvc.jobs.chain import Completion, set_triggers
-from jobsvc.jobs.models import Job, JobType
+from jobsvc.jobs.models import Job, JobRevision, JobType, Saving
+from jobsvc.jobs.revisions import keep_what_is, keep_what_was
 from jobsvc.statuses import State
 
 # A job of one of these types keeps it for life, and no other job may become one.
@@ -28,7 +29,11 @@ class ChangedMeanwhile(Exception):
 
 
 def define_job(
-    job: Job, *, completion: Completion | None, as_read_at: datetime | None = None
+    job: Job,
+    *,
+    completion: Completion | None,
+    as_read_at: datetime | None = None,
+    restores: JobRevision | None = None,
 ) -> Job:
     """Save ``job``, new or changed, with what starts it; nothing is saved if a rule is broken.
 
@@ -36,6 +41,7 @@ def define_job(
 
     Args:
         as_read_at: the ``updated_at`` that the change stands on; None saves over whatever is there.
+        restores: the revision that ``job`` was put back to, to be told in its changes.
 
     Raises:
         ValidationError: keyed by field, each message says what is wrong and what to do.
@@ -56,15 +62,22 @@ def define_job(
         _set_schedule(job)
         _set_active(job)
         job.full_clean()
+        saving = Saving.CREATED if job.pk is None else Saving.CHANGED
+        keep_what_was(job)
         job.save()
         set_triggers(job, completion, extended)
+        keep_what_is(job, Saving.RESTORED if restores else saving, restores=restores)
     return job
 
 
 def delete_job(job: Job) -> Job:
     """Mark ``job`` deleted: it starts nothing more; its runs stay readable."""
-    job.state = State.DELETED
-    job.save(update_fields=["state", "updated_at"])
+    with transaction.atomic():
+        keep_what_was(job)
+        job.state = State.DELETED
+        job.save(update_fields=["state", "updated_at"])
+        job.refresh_from_db()
+        keep_what_is(job, Saving.DELETED)
     return job
 
 
@@ -76,6 +89,7 @@ def reactivate_job(job: Job) -> Job:
     with transaction.atomic():
         job.refresh_from_db()
         if job.deactivated:
+            keep_what_was(job)
             _set_schedule(job)
             _set_active(job)
             job.save(
@@ -88,6 +102,7 @@ def reactivate_job(job: Job) -> Job:
                     "updated_at",
                 ]
             )
+            keep_what_is(job, Saving.SWITCHED_ON)
     return job
 
 
@@ -103,23 +118,29 @@ def pause_job(job: Job, *, reason: str = "", until: datetime | None = None) -> J
     if until is not None and until <= now():
         raise ValidationError({"until": "This time is over. Give one to come, or leave it out."})
     pause = {"reason": reason, "until": until.isoformat() if until else None}
-    return _change_extensions(job, lambda before: {**before, "pause": pause})
+    return _change_extensions(job, lambda before: {**before, "pause": pause}, Saving.PAUSED)
 
 
 def resume_job(job: Job) -> Job:
     """End the pause of ``job``: from now on its schedule starts it again."""
     return _change_extensions(
-        job, lambda before: {key: part for key, part in before.items() if key != "pause"}
+        job,
+        lambda before: {key: part for key, part in before.items() if key != "pause"},
+        Saving.RESUMED,
     )
 
 
-def _change_extensions(job: Job, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Job:
+def _change_extensions(
+    job: Job, change: Callable[[dict[str, Any]], dict[str, Any]], saving: Saving
+) -> Job:
     with transaction.atomic():
         job.refresh_from_db(from_queryset=Job.objects.select_for_update(no_key=True))
+        keep_what_was(job)
         job.extensions = change(job.extensions)
         extensions.read(job.extensions)
         _set_schedule(job)
         job.save(update_fields=["extensions", "next_run_at", "updated_at"])
+        keep_what_is(job, saving)
     return job
 
 

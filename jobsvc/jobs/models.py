@@ -9,7 +9,9 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.timezone import now
 
+from accounts.audited import Audit, Audited
 from accounts.models import Account
 from environments.models import Environment, Project
 from jobsvc.engine.commands import DbtCommand
@@ -67,8 +69,13 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
 
-class Job(models.Model):
+class Job(Audited):
     """What to run, where and when. A job never runs; each run of it is a Run."""
+
+    AUDIT = Audit(
+        "job_definition",
+        noise={"next_run_at", "run_failure_count", "missed_at", "reactivated_at", "is_system"},
+    )
 
     account = models.ForeignKey(Account, models.PROTECT, related_name="jobs")
     project = models.ForeignKey(Project, models.PROTECT, related_name="jobs")
@@ -208,6 +215,8 @@ class Job(models.Model):
 class CompletionTrigger(models.Model):
     """Starts ``job`` when a run of ``upstream`` ends with one of ``statuses``."""
 
+    PLACE = ("job__project", "job__environment")  # for accounts.policy
+
     job = models.ForeignKey(Job, models.CASCADE, related_name="completion_triggers")
     upstream = models.ForeignKey(Job, models.PROTECT, related_name="downstream")
     statuses = models.JSONField(help_text="Some of 10, 20 and 30.")
@@ -246,3 +255,52 @@ class CompletionTrigger(models.Model):
             raise ValidationError(
                 {"statuses": "Give one or more of 10 (success), 20 (error), 30 (cancelled)."}
             )
+
+
+class Saving(models.TextChoices):
+    """What made a revision of a job."""
+
+    BASELINE = "baseline", "As it was before changes were kept"
+    CREATED = "created", "Created"
+    CHANGED = "changed", "Changed"
+    RESTORED = "restored", "Restored"
+    PAUSED = "paused", "Paused"
+    RESUMED = "resumed", "Resumed"
+    SWITCHED_OFF = "switched_off", "Switched off"
+    SWITCHED_ON = "switched_on", "Switched on again"
+    DELETED = "deleted", "Deleted"
+
+
+class JobRevision(models.Model):
+    """A job as one save left it. Written by ``jobs.revisions`` alone, and never changed.
+
+    Attributes:
+        number: counts the saves of the job, from 1.
+        document: the job in the shape of the API, as ``jobs.document`` writes it.
+        restored: the number of the revision that this save brought back.
+        actor_kind, actor_id, actor_name, source: who saved it and from where, as in the audit
+            log: a row must not change when a person does.
+    """
+
+    PLACE = ("job__project", "job__environment")  # for accounts.policy
+
+    job = models.ForeignKey(Job, models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    saving = models.CharField(max_length=20, choices=Saving)
+    document = models.JSONField()
+    restored = models.PositiveIntegerField(null=True, blank=True)
+    actor_kind = models.CharField(max_length=20, blank=True)
+    actor_id = models.BigIntegerField(null=True, blank=True)
+    actor_name = models.CharField(max_length=255, blank=True)
+    source = models.CharField(max_length=20, blank=True)
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["job", "number"], name="one_revision_per_number_of_a_job"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Change {self.number} of {self.job}"

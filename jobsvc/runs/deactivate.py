@@ -6,7 +6,8 @@ import logging
 
 from django.db import transaction
 
-from jobsvc.jobs.models import Job
+from jobsvc.jobs.models import Job, Saving
+from jobsvc.jobs.revisions import keep_what_is, keep_what_was
 from jobsvc.runs.models import Run
 from jobsvc.statuses import RunStatus
 
@@ -26,6 +27,7 @@ def deactivate_failing_job(run: Run) -> bool:
         columns: dict[str, object] = {"run_failure_count": failures}
         off = failures >= job.extended.deactivate_after and not job.deactivated
         if off:
+            keep_what_was(job)
             row = "The last run" if failures == 1 else f"The last {failures} runs"
             columns |= {
                 "deactivated": True,
@@ -34,6 +36,9 @@ def deactivate_failing_job(run: Run) -> bool:
             }
             logger.warning("job %s is deactivated: %s", job.pk, columns["deactivation_reason"])
         Job.objects.filter(pk=job.pk).update(**columns)
+        if off:
+            job.refresh_from_db()
+            keep_what_is(job, Saving.SWITCHED_OFF)
     return off
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError
 
+from accounts.audit import AuditEvent
 from accounts.feeds import (
     badge_key,
     calendar_key,
@@ -14,7 +15,7 @@ from accounts.feeds import (
     revoke_key,
     text_of,
 )
-from accounts.models import Account, AuditEvent, FeedKey, FeedKind
+from accounts.models import Account, FeedKey, FeedKind
 from jobsvc.statuses import State
 from tests.factories import MembershipFactory
 

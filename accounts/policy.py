@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
 from accounts.roles import Action, allows
 
-M = TypeVar("M", bound=Model)
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 
 
 @dataclass(frozen=True)
@@ -91,17 +93,20 @@ class Access:
         """Whether something is held in single environments only, so that each counts."""
         return any(one.environment_id is not None for one in self.held)
 
-    def rows(self, rows: QuerySet[M], action: Action = Action.READ) -> QuerySet[M]:
+    def rows(self, rows: Rows, action: Action = Action.READ) -> Rows:
         """Those of ``rows``, which are the account's, to which ``action`` is allowed."""
-        wanted: Q | None = None
+        held = list(self._that_allow(action))
+        if any(one.project_id is None for one in held):
+            return rows
         place = place_of(rows.model)
-        for one in self._that_allow(action):
-            if one.project_id is None:
-                return rows
-            allowed = _q(place, one)
-            if allowed is not None:
-                wanted = allowed if wanted is None else wanted | allowed
-        return rows.none() if wanted is None else rows.filter(wanted)
+        within: dict[str, set[int | None]] = {
+            place.project: {one.project_id for one in held if one.environment_id is None},
+            place.environment: {one.environment_id for one in held if one.environment_id},
+        }
+        wanted = [
+            _within(rows.model, lookup, ids) for lookup, ids in within.items() if lookup and ids
+        ]
+        return rows.filter(reduce(or_, wanted)) if wanted else rows.none()
 
     def _that_allow(self, action: Action) -> Iterable[Held]:
         return (one for one in self.held if allows(one.permission_set, action))
@@ -134,7 +139,21 @@ def _value(row: Model, lookup: str) -> int | None:
     return value
 
 
-def _q(place: Place, held: Held) -> Q | None:
-    if held.environment_id is None:
-        return Q(**{place.project: held.project_id}) if place.project else None
-    return Q(**{place.environment: held.environment_id}) if place.environment else None
+def _within(model: type[Model], lookup: str, ids: set[int | None]) -> Q:
+    """Rows for which ``lookup`` leads to one of ``ids``, each once even where it leads to many."""
+    there = Q(**{f"{lookup}__in": ids})
+    if not _leads_to_many(model, lookup):
+        return there
+    return Q(pk__in=model._default_manager.filter(there).values("pk"))
+
+
+def _leads_to_many(model: type[Model], lookup: str) -> bool:
+    at: Any = model
+    for name in lookup.split("__"):
+        if name == "pk":
+            return False
+        field = at._meta.get_field(name)
+        if field.one_to_many or field.many_to_many:
+            return True
+        at = field.related_model
+    return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -24,7 +24,7 @@ from jobsvc.runs.models import Run
 from jobsvc.statuses import State
 
 P = ParamSpec("P")
-M = TypeVar("M", bound=Model)
+Rows = TypeVar("Rows", bound=QuerySet[Any])
 MemberView = Callable[Concatenate[HttpRequest, Membership, P], HttpResponseBase]
 
 LAST_ACCOUNT = "account_id"  # of the session: where "/" leads
@@ -35,6 +35,7 @@ IN_AN_ENVIRONMENT: dict[str, tuple[type[Model], str]] = {
     "job_id": (Job, "environment"),
     "environment_id": (Environment, "pk"),
 }
+UNSEEN = "(not yours to see)"
 ANYWHERE = frozenset({Action.READ, Action.RUN, Action.WRITE_JOBS})
 
 
@@ -61,7 +62,8 @@ def member_of_account(
     run or write jobs anywhere in the account, and shows what ``seen`` leaves.
 
     Args:
-        everywhere: for a page of no project that only who may do so in all of them sees.
+        everywhere: for a page of no project that only who may do so in all of them sees, and
+            for one of a project that only who may do so in all of its environments sees.
             ``WRITE_SETTINGS`` and ``WRITE_ACCOUNT`` are always meant so.
     """
 
@@ -73,9 +75,8 @@ def member_of_account(
             if not request.user.is_authenticated:
                 return sign_in_first(request)
             membership = (
-                Membership.objects.filter(
-                    user=request.user, account=account_id, account__state=State.ACTIVE
-                )
+                Membership.objects.active()
+                .filter(user=request.user, account=account_id, account__state=State.ACTIVE)
                 .with_groups()
                 .select_related("account")
                 .first()
@@ -92,12 +93,25 @@ def member_of_account(
     return decorate
 
 
-def seen(membership: Membership, rows: QuerySet[M], action: Action = Action.READ) -> QuerySet[M]:
+def seen(membership: Membership, rows: Rows, action: Action = Action.READ) -> Rows:
     """Those of ``rows``, which are the account's, that this member may see, or do ``action`` to.
 
     Every list that crosses projects goes through here; what an address names was checked before.
     """
     return membership.access.rows(rows, action)
+
+
+def veil(membership: Membership, jobs: Iterable[Job]) -> None:
+    """Take the names out of what ``jobs`` follow and defer to and this member may not see.
+
+    Only for what is shown: such a row must not be saved.
+    """
+    for job in jobs:
+        elsewhere = [job.deferring_job, job.deferring_environment]
+        elsewhere += [one.upstream for one in job.completion_triggers.all()]
+        for row in elsewhere:
+            if row is not None and not membership.may(Action.READ, row):
+                row.name = UNSEEN
 
 
 def _check(membership: Membership, may: Action, named: Any, *, everywhere: bool) -> None:
@@ -110,7 +124,8 @@ def _check(membership: Membership, may: Action, named: Any, *, everywhere: bool)
         if spot is None:  # a page of the project: some environment of it is enough to come in
             if not access.may_somewhere(Action.READ, project_id):
                 raise Http404
-            allowed = access.may_somewhere(may, project_id)
+            whole = access.may(may, Spot(project_id))
+            allowed = whole if everywhere else access.may_somewhere(may, project_id)
         else:
             if not access.may(Action.READ, spot):
                 raise Http404

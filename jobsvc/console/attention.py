@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 from accounts.models import Membership, Token
 from accounts.roles import Action
 from ci.models import Report
+from jobsvc.console.access import seen
 from jobsvc.console.templatetags.console import plain
 from jobsvc.jobs.models import Job
 from jobsvc.notifications.models import WebhookSubscription
@@ -76,16 +77,15 @@ def attention(
     """What needs somebody at ``moment``.
 
     Args:
-        queued: runs of the account that wait, oldest first.
-        scheduled: jobs of the account that run by a schedule.
+        queued: runs that wait and that the member may see, oldest first.
+        scheduled: jobs that run by a schedule and that the member may see.
     """
-    account_id = membership.account_id
     return Attention(
-        failing=_failing(account_id),
+        failing=_failing(membership),
         waiting=_waiting(queued, moment),
         late=_late(scheduled, moment),
-        webhooks=_webhooks(account_id),
-        reports=_reports(account_id, moment),
+        webhooks=_webhooks(membership),
+        reports=_reports(membership, moment),
         tokens=_tokens(membership, moment),
     )
 
@@ -97,13 +97,14 @@ def first_line(message: str) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
 
 
-def _failing(account_id: int) -> list[Failing]:
+def _failing(membership: Membership) -> list[Failing]:
     """By whose last run that ended well or ill: cancelled ones say nothing of the job."""
     ended = Run.objects.filter(job=OuterRef("pk")).filter(
         Q(status=RunStatus.SUCCESS) | Q(status=RunStatus.ERROR, will_retry_at=None)
     )
     last = ended.order_by("-pk").values("pk")[:1]
-    jobs = Job.objects.of_account(account_id).active().annotate(last=Subquery(last))
+    visible = seen(membership, Job.objects.of_account(membership.account_id).active())
+    jobs = visible.annotate(last=Subquery(last))
     success = Run.objects.filter(job=OuterRef("job"), status=RunStatus.SUCCESS)
     row = (
         Run.objects.filter(job=OuterRef("job"), status=RunStatus.ERROR, will_retry_at=None)
@@ -142,24 +143,25 @@ def _late(scheduled: Sequence[Job], moment: datetime) -> list[Late]:
     return late[:MOST]
 
 
-def _webhooks(account_id: int) -> list[WebhookSubscription]:
+def _webhooks(membership: Membership) -> list[WebhookSubscription]:
     """Those whose posts fail, and those that were switched off because they did."""
     broken = Q(active=True, failures__gt=0) | Q(active=False, deactivate_reason__gt="")
-    found = WebhookSubscription.objects.of_account(account_id).filter(broken, state=State.ACTIVE)
-    return list(found.order_by("name", "pk")[:MOST])
+    found = WebhookSubscription.objects.of_account(membership.account_id)
+    found = found.filter(broken, state=State.ACTIVE)
+    return list(seen(membership, found).order_by("name", "pk")[:MOST])
 
 
-def _reports(account_id: int, moment: datetime) -> list[tuple[Report, str]]:
+def _reports(membership: Membership, moment: datetime) -> list[tuple[Report, str]]:
     """What a git host did not take of late, newest first."""
     found = (
         Report.objects.filter(
-            repository__account=account_id, updated_at__gte=moment - REFUSED_LATELY
+            repository__account=membership.account_id, updated_at__gte=moment - REFUSED_LATELY
         )
         .exclude(error="")
         .select_related("repository", "job")
         .order_by("-updated_at")
     )
-    return [(report, first_line(report.error)) for report in found[:MOST]]
+    return [(report, first_line(report.error)) for report in seen(membership, found)[:MOST]]
 
 
 def _tokens(membership: Membership, moment: datetime) -> list[Token]:

@@ -10,6 +10,8 @@ from itertools import islice, takewhile
 from django.core.exceptions import ValidationError
 from django.urls import reverse
 
+from accounts.models import Membership
+from jobsvc.console.access import seen
 from jobsvc.console.pictures.schedule import Line, Mark
 from jobsvc.jobs import extensions
 from jobsvc.jobs.extensions import Pause
@@ -59,11 +61,10 @@ class Planned:
         return Mark(moment, moment + (self.usual or timedelta(0)), words)
 
 
-def scheduled_jobs(account_id: int) -> JobQuerySet:
-    """The jobs of an account that run by a schedule, those that are switched off as well."""
+def scheduled_jobs(membership: Membership) -> JobQuerySet:
+    """The jobs that a member may see and that run by a schedule, also those switched off."""
     return (
-        Job.objects.of_account(account_id)
-        .active()
+        seen(membership, Job.objects.of_account(membership.account_id).active())
         .filter(triggers_schedule=True, project__state=State.ACTIVE)
         .select_related("environment", "project")
         .order_by("name", "pk")

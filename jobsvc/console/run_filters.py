@@ -19,9 +19,10 @@ from django.utils.timezone import now
 
 from accounts.models import Membership
 from environments.models import Environment
+from jobsvc.console.access import seen
 from jobsvc.console.asked import number
 from jobsvc.jobs.models import Job
-from jobsvc.runs.models import Run, RunQuerySet
+from jobsvc.runs.models import Run
 from jobsvc.statuses import ACTIVE, CauseCategory, RunStatus
 
 LOOKED_THROUGH = 10_000  # runs
@@ -126,8 +127,8 @@ class RunFilters:
         return [Chip(self._said(name), self.without(name).query() or "?") for name in self.given]
 
     def of(
-        self, runs: RunQuerySet, *, before: int | None = None, down_to: int | None = None
-    ) -> RunQuerySet:
+        self, runs: QuerySet[Run], *, before: int | None = None, down_to: int | None = None
+    ) -> QuerySet[Run]:
         """Those of ``runs`` that are asked for, newest first.
 
         Args:
@@ -138,17 +139,16 @@ class RunFilters:
             wanted &= Q(pk__gte=down_to)
         return runs.filter(wanted).order_by("-pk")
 
-    def further(self, account_id: int, *, before: int | None) -> int | None:
-        """The run before which nothing was looked through yet; None where everything was."""
+    def further(self, runs: QuerySet[Run], *, before: int | None) -> int | None:
+        """The run before which none of ``runs`` was looked through yet; None where all were."""
         if not self._looked_for():
             return None
-        runs = Run.objects.of_account(account_id).filter(self._indexed(before))
-        last = runs.order_by("-pk").values_list("pk", flat=True)
+        last = runs.filter(self._indexed(before)).order_by("-pk").values_list("pk", flat=True)
         return next(iter(last[LOOKED_THROUGH - 1 : LOOKED_THROUGH]), None)
 
-    def emptied_by(self, account_id: int) -> list[Chip]:
-        """The filters any of which, left out, would leave runs to show; all where none alone is."""
-        runs = Run.objects.of_account(account_id)
+    def emptied_by(self, runs: QuerySet[Run]) -> list[Chip]:
+        """The filters any of which, left out, would leave some of ``runs`` to show; all where
+        none alone is."""
         names = list(self.given)[:MOST_TRIED] if len(self.given) > 1 else []
         found = {name for name in names if self.without(name)._has_some(runs)}
         return [
@@ -157,7 +157,7 @@ class RunFilters:
             if name in found or not found
         ]
 
-    def _has_some(self, runs: RunQuerySet) -> bool:
+    def _has_some(self, runs: QuerySet[Run]) -> bool:
         """Whether any of the first runs to look through is asked for."""
         newest = runs.filter(self._indexed(None)).order_by("-pk").values("pk")[:LOOKED_THROUGH]
         return runs.filter(self._looked_for(), pk__in=newest).exists()
@@ -207,8 +207,9 @@ def read(request: HttpRequest, membership: Membership) -> RunFilters:
     """The filters of the address. A job or an environment that is not the account's is a 404."""
     texts = {name: request.GET.get(name, "").strip()[:LONGEST_WORD] for name in NAMES}
     given = {name: text.replace("\0", "") for name, text in texts.items() if text}
-    job = _named(request, "job", Job.objects.of_account(membership.account_id), given)
-    environments = Environment.objects.of_account(membership.account_id)
+    jobs = seen(membership, Job.objects.of_account(membership.account_id))
+    job = _named(request, "job", jobs, given)
+    environments = seen(membership, Environment.objects.of_account(membership.account_id))
     environment = _named(request, "env", environments, given)
     problems = []
     for name, known in (("status", STATUSES), ("trigger", TRIGGERS), ("by", {ME})):
@@ -221,10 +222,11 @@ def read(request: HttpRequest, membership: Membership) -> RunFilters:
     return RunFilters(given, membership.user_id, job, environment, tuple(problems))
 
 
-def choices(account_id: int) -> dict[str, Any]:
+def choices(membership: Membership) -> dict[str, Any]:
     """What the form's selects offer."""
-    jobs = Job.objects.of_account(account_id).active().order_by("name", "pk")
-    environments = Environment.objects.of_account(account_id).active()
+    account_id = membership.account_id
+    jobs = seen(membership, Job.objects.of_account(account_id).active()).order_by("name", "pk")
+    environments = seen(membership, Environment.objects.of_account(account_id).active())
     return {
         "statuses": [(value, words) for value, (words, _) in STATUSES.items()],
         "triggers": [(value, words) for value, (words, _) in TRIGGERS.items()],

@@ -6,7 +6,7 @@ It writes what it shows and nothing else: what a job's ``extensions`` hold besid
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import reduce
@@ -450,6 +450,7 @@ class JobForm(ScheduleForm):
         *,
         job: Job,
         environments: Sequence[Environment],
+        writable: Collection[int],
         jobs: Sequence[Job],
         like: Job | None = None,
     ) -> None:
@@ -460,7 +461,8 @@ class JobForm(ScheduleForm):
         self.lines = _lines_of(source) if data is None else _lines_in(data)
         self.fields["kind"].choices = _kinds(job)  # type: ignore[attr-defined] # a ChoiceField has them
         self.fields["environment"].required = True
-        self._offer("environment", _places(environments, job.project_id), "Choose one")
+        here = [one for one in environments if one.pk in writable]
+        self._offer("environment", _places(here, job.project_id), "Choose one")
         self._offer("deferring_environment", _places(environments), "Choose one")
         others = [one for one in jobs if one.pk != job.pk]
         self._offer("deferring_job", _deferrable(others, source), "Choose one")

@@ -8,13 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
+from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
 from accounts.models import Membership
+from accounts.roles import Action
 from environments.models import Project
+from jobsvc.console.access import seen
 from jobsvc.console.places import GROUPS
 from jobsvc.jobs.extensions import Mode
 from jobsvc.jobs.models import CompletionTrigger, Job
@@ -144,6 +147,30 @@ def _end(completion: CompletionTrigger) -> str:
     return f"{completion.upstream} ends in {endings}"
 
 
+@register.filter
+def may_read(membership: Membership, row: Model) -> bool:
+    """Whether this member may see ``row``: what it is mentioned with may be another project's."""
+    return membership.may(Action.READ, row)
+
+
+@register.filter
+def may_run(membership: Membership, row: Model) -> bool:
+    """Whether this member may start and cancel ``row``, a job or a run."""
+    return membership.may(Action.RUN, row)
+
+
+@register.filter
+def may_edit(membership: Membership, row: Model) -> bool:
+    """Whether this member may change ``row``, a job."""
+    return membership.may(Action.WRITE_JOBS, row)
+
+
+@register.filter
+def may_change(membership: Membership, row: Model) -> bool:
+    """Whether this member may change the settings of ``row``, a project or an environment."""
+    return membership.may(Action.WRITE_SETTINGS, row)
+
+
 @dataclass(frozen=True)
 class Link:
     """One entry of the side bar; ``current`` is its aria-current, empty where one is not."""
@@ -158,7 +185,8 @@ def side(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
     """The bar beside every page: where one is, where one can go, who one is."""
     request = context["request"]
     account = membership.account
-    projects = list(Project.objects.of_account(account.pk).active().order_by("name", "pk"))
+    of_account = Project.objects.of_account(account.pk).active()
+    projects = list(seen(membership, of_account).order_by("name", "pk"))
     project = _project(request, projects)
     groups = []
     for group in GROUPS:
@@ -176,7 +204,8 @@ def side(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
         "membership": membership,
         "account": account,
         "project": project,
-        "others": Membership.objects.filter(user=request.user, account__state=State.ACTIVE)
+        "others": Membership.objects.active()
+        .filter(user=request.user, account__state=State.ACTIVE)
         .exclude(pk=membership.pk)
         .select_related("account")
         .order_by("account__name"),

@@ -60,7 +60,7 @@ def _users_of(connection: Connection) -> tuple[list[Environment], list[Project]]
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def connection_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The connections of an account by name, with how many environments use each."""
     in_use = Count("environments", filter=Q(environments__state=State.ACTIVE))
@@ -73,7 +73,7 @@ def connection_list(request: HttpRequest, membership: Membership) -> HttpRespons
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def connection_detail(
     request: HttpRequest, membership: Membership, connection_id: int
 ) -> HttpResponse:

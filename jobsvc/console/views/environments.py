@@ -25,7 +25,7 @@ from environments.define import (
 )
 from environments.models import Connection, Credentials, Environment, Project
 from environments.reach import try_environment
-from jobsvc.console.access import member_of_account, page
+from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.forms.environments import EnvironmentForm, WhereToWriteForm, kind_of
 from jobsvc.console.forms.refusals import tell
 from jobsvc.console.forms.warehouses import WarehouseForm, label_of
@@ -46,18 +46,17 @@ def project_of(membership: Membership, project_id: int) -> Project:
 
 def _environments(membership: Membership, project_id: int) -> QuerySet[Environment]:
     return (
-        Environment.objects.of_account(membership.account_id)
-        .active()
+        seen(membership, Environment.objects.of_account(membership.account_id).active())
         .filter(project=project_id, project__state=State.ACTIVE)
         .select_related("project__account", "project__connection", "connection", "credentials")
         .select_related("extended_attributes")
     )
 
 
-def _jobs_of(environment: Environment) -> QuerySet[Job]:
+def _jobs_of(membership: Membership, environment: Environment) -> QuerySet[Job]:
     """What cannot do without it: the jobs that run in it, and those that defer to it."""
     return (
-        Job.objects.active()
+        seen(membership, Job.objects.active())
         .filter(
             Q(environment=environment) | Q(deferring_environment=environment),
             project__account=environment.project.account_id,
@@ -90,7 +89,7 @@ def environment_list(request: HttpRequest, membership: Membership, project_id: i
     context = {
         "project": project,
         "rows": [(row, kind_of(row), successes.get(row.success_id)) for row in rows],
-        "may_change": membership.may(Action.WRITE_SETTINGS),
+        "may_change": membership.may(Action.WRITE_SETTINGS, project),
     }
     return page(request, membership, "console/environments.html", context)
 
@@ -110,11 +109,11 @@ def environment_detail(
         "connection": environment.effective_connection,
         "credentials": credentials,
         "shown": _shown(credentials),
-        "others": _others(environment),
-        "jobs": list(_jobs_of(environment)),
+        "others": _others(membership, environment),
+        "jobs": list(_jobs_of(membership, environment)),
         "last_success": _last_success(environment).first(),
         "variables": environment.variables.count(),
-        "may_change": membership.may(Action.WRITE_SETTINGS),
+        "may_change": membership.may(Action.WRITE_SETTINGS, environment),
     }
     return page(request, membership, "console/environment.html", context)
 
@@ -127,16 +126,16 @@ def _shown(credentials: Credentials | None) -> list[tuple[str, str | None]]:
     return plain + [(label_of(name), None) for name in sorted(credentials.secrets)]
 
 
-def _others(environment: Environment) -> QuerySet[Environment] | None:
+def _others(membership: Membership, environment: Environment) -> QuerySet[Environment] | None:
     """Other environments that sign in with the same credentials."""
     if environment.credentials is None:
         return None
-    sharing = environment.credentials.environments.active()
+    sharing = seen(membership, environment.credentials.environments.active())
     return sharing.exclude(pk=environment.pk).order_by("name")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@member_of_account(may=Action.WRITE_SETTINGS)
+@member_of_account(may=Action.WRITE_SETTINGS, everywhere=True)
 def environment_new(request: HttpRequest, membership: Membership, project_id: int) -> HttpResponse:
     """Make an environment; who signs in is asked for next."""
     project = project_of(membership, project_id)
@@ -224,7 +223,7 @@ def environment_credentials(
         "environment": environment,
         "connection": connection,
         "adapter": adapters.ADAPTERS[connection.adapter],
-        "others": _others(environment),
+        "others": _others(membership, environment),
         "where": where,
         "who": who,
     }
@@ -305,7 +304,7 @@ def environment_delete(
     context = {
         "project": environment.project,
         "environment": environment,
-        "jobs": list(_jobs_of(environment)),
+        "jobs": list(_jobs_of(membership, environment)),
         "variables": environment.variables.count(),
     }
     return page(request, membership, "console/environment_delete.html", context)

@@ -24,7 +24,7 @@ from django.utils.timezone import now
 from django.views.decorators.http import require_safe
 
 from accounts.models import Membership
-from jobsvc.console.access import is_fragment, member_of_account, page
+from jobsvc.console.access import is_fragment, member_of_account, page, seen
 from jobsvc.console.attention import attention
 from jobsvc.console.pictures.days import Day, days_strip
 from jobsvc.console.pictures.schedule import timeline
@@ -68,12 +68,12 @@ class GoingOn:
 def home(request: HttpRequest, membership: Membership) -> HttpResponse:
     """What somebody wants to know first. While something waits or runs it asks for itself again."""
     account, moment = membership.account, now()
-    unfinished = list(_unfinished(account.pk)[:MOST_UNFINISHED])
+    unfinished = list(_unfinished(membership)[:MOST_UNFINISHED])
     active = [run for run in unfinished if run.status in ACTIVE]
     queued = [run for run in unfinished if run.status == RunStatus.QUEUED]
     taken = sum(1 for run in active if run.takes_slot)
-    scheduled = list(scheduled_jobs(account.pk))
-    days = _days(account.pk, moment)
+    scheduled = list(scheduled_jobs(membership))
+    days = _days(membership, moment)
     context: dict[str, Any] = {
         "attention": attention(membership, queued=queued, scheduled=scheduled, moment=moment),
         "going_on": _going_on(active[:MOST_RUNNING]),
@@ -93,13 +93,12 @@ def home(request: HttpRequest, membership: Membership) -> HttpResponse:
     return page(request, membership, template, context)
 
 
-def _unfinished(account_id: int) -> Any:
+def _unfinished(membership: Membership) -> Any:
     """Runs at work and then those that wait, each with where its steps and nodes are."""
     steps = RunStep.objects.filter(run=OuterRef("pk")).order_by().values("run")
     nodes = NodeResult.objects.filter(run=OuterRef("pk"), finished_at__isnull=False)
     return (
-        Run.objects.of_account(account_id)
-        .unfinished()
+        seen(membership, Run.objects.of_account(membership.account_id).unfinished())
         .select_related("job", "environment")
         .defer("configuration", "isolation")
         .annotate(
@@ -144,13 +143,13 @@ def _ahead(scheduled: Sequence[Job], moment: datetime) -> dict[str, Any]:
     }
 
 
-def _days(account_id: int, moment: datetime) -> list[Day]:
+def _days(membership: Membership, moment: datetime) -> list[Day]:
     """The last days by UTC, today's the last."""
     today = moment.astimezone(UTC).date()
     first = today - timedelta(days=DAYS - 1)
     worked = ExpressionWrapper(F("finished_at") - F("dequeued_at"), output_field=DurationField())
     rows = (
-        Run.objects.of_account(account_id)
+        seen(membership, Run.objects.of_account(membership.account_id))
         .filter(finished_at__gte=datetime(first.year, first.month, first.day, tzinfo=UTC))
         .annotate(day=TruncDate("finished_at", tzinfo=UTC))
         .order_by()

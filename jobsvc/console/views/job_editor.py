@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.models import Membership
 from accounts.roles import Action
 from environments.models import DeploymentType, Environment, EnvironmentType, Project
-from jobsvc.console.access import member_of_account, page
+from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.asked import number
 from jobsvc.console.forms.job import JobForm
 from jobsvc.console.forms.job_extras import TellForm, variable_rows
@@ -66,10 +66,7 @@ class Editor:
 @member_of_account(may=Action.WRITE_JOBS)
 def new(request: HttpRequest, membership: Membership, project_id: int) -> HttpResponse:
     """Make a job: from nothing, from a ``?template=``, or like another (``?like=``)."""
-    project = get_object_or_404(
-        Project, pk=project_id, account=membership.account_id, state=State.ACTIVE
-    )
-    job, like = _new_job(request, project)
+    job, like = _new_job(request, membership, project_id)
     return _edit(request, membership, job, like)
 
 
@@ -89,10 +86,7 @@ def check(
 ) -> HttpResponse:
     """What there is to say about the job as it stands in the form; for htmx."""
     if job_id is None:
-        project = get_object_or_404(
-            Project, pk=project_id, account=membership.account_id, state=State.ACTIVE
-        )
-        job, like = _new_job(request, project)
+        job, like = _new_job(request, membership, project_id)
     else:
         job, like = _job(membership, project_id, job_id), None
     form = _editor(membership, job, like, request.POST).form
@@ -177,25 +171,27 @@ def _after_saving(request: HttpRequest, membership: Membership, job: Job) -> Htt
 
 def _editor(membership: Membership, job: Job, like: Job | None = None, data: Any = None) -> Editor:
     account = membership.account_id
+    places = Environment.objects.of_account(account)
+    places = places.filter(state=State.ACTIVE, project__state=State.ACTIVE)
+    # Jobs are written in the first, and may defer to the second.
+    writable = set(seen(membership, places, Action.WRITE_JOBS).values_list("pk", flat=True))
     environments = list(
-        Environment.objects.of_account(account)
-        .filter(state=State.ACTIVE, project__state=State.ACTIVE)
-        .select_related("project")
-        .order_by("project__name", "name", "pk")
+        seen(membership, places).select_related("project").order_by("project__name", "name", "pk")
     )
     source = like or job
     after = source.completion_triggers.all() if source.pk else ()
     followed = [one.upstream_id for one in after]
     named = Q(pk__in=followed) | Q(pk=source.deferring_job_id)
     jobs = list(
-        Job.objects.of_account(account)
-        .filter(Q(state=State.ACTIVE) | named)
+        seen(membership, Job.objects.of_account(account).filter(Q(state=State.ACTIVE) | named))
         .select_related("project")
         .order_by("name", "pk")
     )
     return Editor(
         job=job,
-        form=JobForm(data, job=job, environments=environments, jobs=jobs, like=like),
+        form=JobForm(
+            data, job=job, environments=environments, writable=writable, jobs=jobs, like=like
+        ),
         variables=variable_rows(job, data, like=like),
         tell=TellForm(data, user=membership.user, job=job),
     )
@@ -279,12 +275,17 @@ def _job(membership: Membership, project_id: int, job_id: int) -> Job:
     )
 
 
-def _new_job(request: HttpRequest, project: Project) -> tuple[Job, Job | None]:
+def _new_job(
+    request: HttpRequest, membership: Membership, project_id: int
+) -> tuple[Job, Job | None]:
     """A job that is not saved, and the one that it is to be like."""
+    project = get_object_or_404(
+        Project, pk=project_id, account=membership.account_id, state=State.ACTIVE
+    )
     like_id = number(request, "like")
     if like_id is not None:
         like = get_object_or_404(
-            Job.objects.of_account(project.account_id)
+            seen(membership, Job.objects.of_account(project.account_id))
             .filter(project=project)
             .select_related("environment", "project", "account")
             .prefetch_related("completion_triggers__upstream"),
@@ -295,7 +296,7 @@ def _new_job(request: HttpRequest, project: Project) -> tuple[Job, Job | None]:
     template = request.GET.get("template", "")
     if template and template not in TEMPLATES:
         raise Http404
-    production = _production(project)
+    production = _production(membership, project)
     if production is not None:
         job.environment = production
     if template:
@@ -313,9 +314,10 @@ def _copy_of(like: Job) -> Job:
     return job
 
 
-def _production(project: Project) -> Environment | None:
+def _production(membership: Membership, project: Project) -> Environment | None:
     """Where a new job most likely belongs: production, else the only deployment there is."""
-    places = project.environments.active().filter(type=EnvironmentType.DEPLOYMENT)
+    places = seen(membership, project.environments.active(), Action.WRITE_JOBS)
+    places = places.filter(type=EnvironmentType.DEPLOYMENT)
     deployments = list(places.order_by("pk"))
     marked = [one for one in deployments if one.deployment_type == DeploymentType.PRODUCTION]
     return next(iter(marked or (deployments if len(deployments) == 1 else [])), None)

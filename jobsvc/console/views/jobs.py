@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.models import Membership
 from accounts.roles import Action
 from environments.models import EnvironmentType, Project
-from jobsvc.console.access import is_fragment, member_of_account, page
+from jobsvc.console.access import is_fragment, member_of_account, page, seen, veil
 from jobsvc.console.job_list import KIND_WORDS, asked_for, choices, rows_of
 from jobsvc.console.pictures.grid import grid
 from jobsvc.console.pictures.trend import trend
@@ -40,10 +40,6 @@ def _jobs(membership: Membership, project_id: int) -> JobQuerySet:
     )
 
 
-def _may_edit(membership: Membership) -> bool:
-    return membership.may(Action.WRITE_JOBS)
-
-
 @require_safe
 @member_of_account()
 def job_list(request: HttpRequest, membership: Membership, project_id: int) -> HttpResponse:
@@ -51,10 +47,12 @@ def job_list(request: HttpRequest, membership: Membership, project_id: int) -> H
     project = get_object_or_404(
         Project, pk=project_id, account=membership.account_id, state=State.ACTIVE
     )
-    jobs = list(_jobs(membership, project_id).active())
+    jobs = list(seen(membership, _jobs(membership, project_id).active()))
+    veil(membership, jobs)
     asked = asked_for(request)
     rows = rows_of(jobs, asked)
-    places = project.environments.active().filter(type=EnvironmentType.DEPLOYMENT)
+    places = seen(membership, project.environments.active())
+    places = places.filter(type=EnvironmentType.DEPLOYMENT)
     context = {
         "project": project,
         "rows": rows,
@@ -62,7 +60,7 @@ def job_list(request: HttpRequest, membership: Membership, project_id: int) -> H
         "choices": choices(places.order_by("name", "pk")),
         "number": len(jobs),
         "templates": TEMPLATES,
-        "may_edit": _may_edit(membership),
+        "may_edit": membership.access.may_somewhere(Action.WRITE_JOBS, project_id),
         "live": any(row.last and row.last.status not in FINISHED for row in rows),
     }
     template = "console/_job_rows.html" if is_fragment(request) else "console/jobs.html"
@@ -76,6 +74,7 @@ def job_detail(
 ) -> HttpResponse:
     """What a job does, what starts it, how long it takes, and its last runs."""
     job = get_object_or_404(_jobs(membership, project_id), pk=job_id)
+    veil(membership, [job])
     newest = list(
         Run.objects.filter(job=job)
         .select_related("job", "environment", "trigger", "trigger__user")
@@ -90,7 +89,9 @@ def job_detail(
         "is_active": job.state == State.ACTIVE,
         "last": newest[0] if newest else None,
         "usual": usual_lengths([job]).get(job.pk),
-        "downstream": CompletionTrigger.objects.filter(upstream=job, job__state=State.ACTIVE)
+        "downstream": seen(
+            membership, CompletionTrigger.objects.filter(upstream=job, job__state=State.ACTIVE)
+        )
         .select_related("job")
         .order_by("job__name", "pk"),
         "trend": trend(over[::-1]),
@@ -98,7 +99,8 @@ def job_detail(
         "grid": grid(over[:GRID][::-1]),
         "grid_runs": over[:GRID][::-1],
         "runs": newest[:RUNS_SHOWN],
-        "may_edit": _may_edit(membership),
+        "may_run": membership.may(Action.RUN, job),
+        "may_edit": membership.may(Action.WRITE_JOBS, job),
     }
     return page(request, membership, "console/job.html", context)
 

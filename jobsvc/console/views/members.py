@@ -33,7 +33,7 @@ def _members(membership: Membership) -> QuerySet[Membership]:
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def member_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """Who is in the account, as what, and when they last signed in."""
     context = {

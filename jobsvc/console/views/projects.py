@@ -13,7 +13,7 @@ from accounts.models import Membership
 from accounts.roles import Action
 from environments.define import clone_from, delete_project
 from environments.models import Project
-from jobsvc.console.access import member_of_account, page
+from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.forms.projects import ProjectForm
 from jobsvc.console.forms.refusals import tell
 from jobsvc.statuses import State
@@ -23,6 +23,7 @@ FIELDS = {"git_token": "password", "connection_id": "connection", "repository_id
 
 def _projects(membership: Membership) -> QuerySet[Project]:
     rows: QuerySet[Project] = Project.objects.of_account(membership.account_id).active()
+    rows = seen(membership, rows)
     return rows.select_related("account", "repository", "connection").annotate(
         environments_here=Count(
             "environments", filter=Q(environments__state=State.ACTIVE), distinct=True
@@ -37,7 +38,8 @@ def project_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The projects of an account by name, each with what it has and lacks."""
     context = {
         "projects": _projects(membership).order_by("name", "pk"),
-        "may_change": membership.may(Action.WRITE_SETTINGS),
+        "may_change": membership.access.may_somewhere(Action.WRITE_SETTINGS),
+        "may_make": membership.may(Action.WRITE_SETTINGS),
     }
     return page(request, membership, "console/projects.html", context)
 

@@ -21,7 +21,7 @@ from ci.pull_requests import NotBuilt, approve, jobs_of, rerun
 from ci.report import NothingToReport, report_again
 from ci.schemas import ask_to_drop, may_go, whys
 from environments.models import Project
-from jobsvc.console.access import is_fragment, member_of_account, page
+from jobsvc.console.access import is_fragment, member_of_account, page, seen
 from jobsvc.console.asked import number as number_asked
 from jobsvc.jobs.models import Job, JobQuerySet
 from jobsvc.runs.models import Run
@@ -89,7 +89,7 @@ def pull_list(request: HttpRequest, membership: Membership, project_id: int) -> 
         "project": project,
         "state": state,
         "states": list(SHOWN),
-        "rows": _rows(project, found[:PAGE_SIZE]),
+        "rows": _rows(membership, project, found[:PAGE_SIZE]),
         "older": found[PAGE_SIZE - 1].number if len(found) > PAGE_SIZE else None,
         "has_any": bool(found) or pulls.exists(),
         "builds": not found and project.repository is not None and _jobs(project).exists(),
@@ -97,16 +97,17 @@ def pull_list(request: HttpRequest, membership: Membership, project_id: int) -> 
     return page(request, membership, "console/pulls.html", context)
 
 
-def _rows(project: Project, pulls: Sequence[PullRequest]) -> list[Row]:
-    newest = _checks(project).filter(pull_request=OuterRef("pk"), head_sha=OuterRef("head_sha"))
+def _rows(membership: Membership, project: Project, pulls: Sequence[PullRequest]) -> list[Row]:
+    mine = _checks(membership, project)
+    newest = mine.filter(pull_request=OuterRef("pk"), head_sha=OuterRef("head_sha"))
     ids = PullRequest.objects.filter(pk__in=[pull.pk for pull in pulls]).values_list(
         "pk", Subquery(newest.order_by("-updated_at", "-pk").values("pk")[:1])
     )
     check_of = dict(ids)
-    checks = _checks(project).in_bulk([pk for pk in check_of.values() if pk])
+    checks = _checks(membership, project).in_bulk([pk for pk in check_of.values() if pk])
     schemas: dict[int, list[CISchema]] = {}
     numbers = [pull.number for pull in pulls]
-    kept = _schemas(project).filter(pull_request_number__in=numbers)
+    kept = _schemas(membership, project).filter(pull_request_number__in=numbers)
     for schema in kept.exclude(state=CISchemaState.DROPPED):
         schemas.setdefault(schema.pull_request_number, []).append(schema)
     return [
@@ -126,8 +127,8 @@ def pull_detail(
     """Each push of a pull request with what became of it; moves while one of its runs does."""
     project = _project(membership, project_id)
     pull = _pull(project, number)
-    pushes = _pushes(project, pull)
-    schemas = list(_schemas(project).filter(pull_request_number=number)[:SCHEMAS_SHOWN])
+    pushes = _pushes(membership, project, pull)
+    schemas = list(_schemas(membership, project).filter(pull_request_number=number)[:SCHEMAS_SHOWN])
     why = whys(schemas)
     runs = [one.check.run for push in pushes for one in push.checks]
     is_open = pull.state == PullRequestState.OPEN
@@ -139,17 +140,18 @@ def pull_detail(
         "schemas": [(schema, why[schema.pk]) for schema in schemas],
         "live": any(run is not None and not run.is_finished for run in runs),
         "is_cut": sum(len(push.checks) for push in pushes) >= CHECKS_SHOWN,
-        "may_approve": _may_approve(membership, pull),
-        "may_rerun": is_open and membership.may(Action.RUN),
-        "may_drop": membership.may(Action.WRITE_JOBS)
+        "may_approve": _may_approve(membership, project, pull),
+        "may_rerun": is_open and membership.access.may_somewhere(Action.RUN, project_id),
+        "may_drop": membership.access.may_somewhere(Action.WRITE_JOBS, project_id)
         and any(schema.state != CISchemaState.DROPPED for schema in schemas),
     }
     template = "console/_pushes.html" if is_fragment(request) else "console/pull.html"
     return page(request, membership, template, context)
 
 
-def _pushes(project: Project, pull: PullRequest) -> list[Push]:
-    checks = list(_checks(project).filter(pull_request=pull).order_by("-pk")[:CHECKS_SHOWN])
+def _pushes(membership: Membership, project: Project, pull: PullRequest) -> list[Push]:
+    rows = _checks(membership, project).filter(pull_request=pull)
+    checks = list(rows.order_by("-pk")[:CHECKS_SHOWN])
     told: dict[tuple[int | None, str], list[Report]] = {}
     for report in Report.objects.filter(
         repository=pull.repository_id,
@@ -179,7 +181,7 @@ def _pushes(project: Project, pull: PullRequest) -> list[Push]:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@member_of_account(may=Action.WRITE_JOBS)
+@member_of_account(may=Action.WRITE_JOBS, everywhere=True)
 def pull_approve(
     request: HttpRequest, membership: Membership, project_id: int, number: int
 ) -> HttpResponse:
@@ -187,7 +189,8 @@ def pull_approve(
     project = _project(membership, project_id)
     pull = _pull(project, number)
     if request.method != "POST":
-        context = {"project": project, "pull": pull, "may": _may_approve(membership, pull)}
+        may = _may_approve(membership, project, pull)
+        context = {"project": project, "pull": pull, "may": may}
         return page(request, membership, "console/pull_approve.html", context)
     sha, user = request.POST.get("sha", ""), membership.user
     _act(request, lambda: approve(pull, sha, by=user.email, user=user))
@@ -202,7 +205,7 @@ def pull_rerun(
     """Say which jobs would build the newest commit once more; have them do so by POST."""
     project = _project(membership, project_id)
     pull = _pull(project, number)
-    jobs = _jobs(project)
+    jobs = seen(membership, _jobs(project), Action.RUN)
     if request.method != "POST":
         context = {"project": project, "pull": pull, "jobs": jobs}
         return page(request, membership, "console/pull_rerun.html", context)
@@ -236,7 +239,8 @@ def pull_schemas_drop(
     """Name the schemas that would be dropped, and why others stay; drop those by POST."""
     project = _project(membership, project_id)
     pull = _pull(project, number)
-    left = _schemas(project).filter(pull_request_number=number).exclude(state=CISchemaState.DROPPED)
+    rows_here = seen(membership, _schemas(membership, project), Action.WRITE_JOBS)
+    left = rows_here.filter(pull_request_number=number).exclude(state=CISchemaState.DROPPED)
     if request.method != "POST":
         rows = list(left[:SCHEMAS_SHOWN])
         going = may_go(rows)
@@ -286,8 +290,9 @@ def _pull(project: Project, number: int) -> PullRequest:
     return get_object_or_404(_pulls(project).select_related("repository"), number=number)
 
 
-def _checks(project: Project) -> QuerySet[Check]:
-    rows = Check.objects.filter(job__project=project).select_related("job", "run")
+def _checks(membership: Membership, project: Project) -> QuerySet[Check]:
+    rows = seen(membership, Check.objects.filter(job__project=project))
+    rows = rows.select_related("job", "run")
     return rows.defer("run__configuration", "run__isolation", "run__state_used")
 
 
@@ -298,13 +303,13 @@ def _jobs(project: Project) -> JobQuerySet:
     return jobs_of(project.repository).filter(project=project)
 
 
-def _schemas(project: Project) -> QuerySet[CISchema]:
+def _schemas(membership: Membership, project: Project) -> QuerySet[CISchema]:
     rows = CISchema.objects.filter(account=project.account_id, job__project=project)
-    return rows.select_related("job__project").order_by("state", "schema", "pk")
+    return seen(membership, rows).select_related("job__project").order_by("state", "schema", "pk")
 
 
-def _may_approve(membership: Membership, pull: PullRequest) -> bool:
+def _may_approve(membership: Membership, project: Project, pull: PullRequest) -> bool:
     waits = (
         pull.is_fork and pull.state == PullRequestState.OPEN and pull.approved_sha != pull.head_sha
     )
-    return waits and membership.may(Action.WRITE_JOBS)
+    return waits and membership.may(Action.WRITE_JOBS, project)

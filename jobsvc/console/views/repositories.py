@@ -51,7 +51,7 @@ class Row:
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def repository_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The repositories of an account by address, with who is cloned from each."""
     repositories = list(
@@ -74,7 +74,7 @@ def repository_list(request: HttpRequest, membership: Membership) -> HttpRespons
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def repository_detail(
     request: HttpRequest, membership: Membership, repository_id: int
 ) -> HttpResponse:
@@ -149,7 +149,7 @@ def repository_close(
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def repository_delivery(
     request: HttpRequest, membership: Membership, repository_id: int, delivery_id: int
 ) -> HttpResponse:

@@ -92,6 +92,7 @@ def header_of(run: Run, membership: Membership) -> dict[str, Any]:
         "run": run,
         "live": live,
         "verb": verb.value,
+        "may_run": membership.may(Action.RUN, run),
         "may_start": may_start,
         "why_no_retry": why_no_retry(run),
         "usual": usual_length(run),
@@ -100,7 +101,7 @@ def header_of(run: Run, membership: Membership) -> dict[str, Any]:
 
 
 def _may_start(run: Run, membership: Membership) -> bool:
-    return run.job.state == State.ACTIVE and membership.may(Action.RUN)
+    return run.job.state == State.ACTIVE and membership.may(Action.RUN, run)
 
 
 def may_retry(run: Run, membership: Membership) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -13,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.models import Membership
 from accounts.roles import Action
 from environments.models import Project
-from jobsvc.console.access import is_fragment, member_of_account, page
+from jobsvc.console.access import is_fragment, member_of_account, page, seen
 from jobsvc.console.asked import number
 from jobsvc.console.pictures.strip import run_strip
 from jobsvc.console.run_filters import LOOKED_THROUGH, PRESETS, RunFilters, choices, read
@@ -33,10 +34,9 @@ def run_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """Runs of all projects, newest first; ``?before=`` is the cursor, the rest are filters."""
     filters = read(request, membership)
     before = number(request, "before")
-    looked_to = filters.further(membership.account_id, before=before)
-    runs = filters.of(
-        Run.objects.of_account(membership.account_id), before=before, down_to=looked_to
-    )
+    of_account = _runs_of(membership)
+    looked_to = filters.further(of_account, before=before)
+    runs = filters.of(of_account, before=before, down_to=looked_to)
     shown = list(
         runs.select_related(
             "job", "environment", "trigger", "trigger__user", "trigger__api_token"
@@ -62,14 +62,18 @@ def run_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     }
     if is_fragment(request):
         return page(request, membership, "console/_run_rows.html", context)
-    projects = Project.objects.of_account(membership.account_id).active()
+    projects = seen(membership, Project.objects.of_account(membership.account_id).active())
     context |= {
-        "choices": choices(membership.account_id),
+        "choices": choices(membership),
         "presets": [(one, one.is_of(filters)) for one in PRESETS],
-        "emptied_by": filters.emptied_by(membership.account_id) if not shown else [],
+        "emptied_by": filters.emptied_by(of_account) if not shown else [],
         "project": projects.order_by("pk").first() if not shown else None,
     }
     return page(request, membership, "console/runs.html", context)
+
+
+def _runs_of(membership: Membership, action: Action = Action.READ) -> QuerySet[Run]:
+    return seen(membership, Run.objects.of_account(membership.account_id), action)
 
 
 def _newer(
@@ -78,7 +82,7 @@ def _newer(
     """How many runs were queued since those on show, counted up to ``MOST_NEWER``."""
     if not (before and shown):
         return 0
-    since = Run.objects.of_account(membership.account_id).filter(pk__gt=shown[0].pk)
+    since = _runs_of(membership).filter(pk__gt=shown[0].pk)
     return len(filters.of(since).values_list("pk")[: MOST_NEWER + 1])
 
 
@@ -90,7 +94,7 @@ def cancel_queued(request: HttpRequest, membership: Membership) -> HttpResponse:
     What was queued after the question was asked is left alone, and so is what has started.
     """
     filters = read(request, membership)
-    runs = filters.of(Run.objects.of_account(membership.account_id).queued())
+    runs = filters.of(_runs_of(membership, Action.RUN).filter(status=RunStatus.QUEUED))
     back = f"{reverse('console:runs', args=[membership.account_id])}{filters.query()}"
     if request.method != "POST":
         found = list(runs.select_related("job")[: MOST_CANCELLED + 1])

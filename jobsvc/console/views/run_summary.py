@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Q, QuerySet, Subquery
 
+from accounts.models import Membership
+from accounts.roles import Action
 from jobsvc.console.views.run_header import RETRIED
 from jobsvc.engine.events import RUNNING
 from jobsvc.engine.results import FAILED
@@ -264,7 +266,7 @@ def place_in_line(run: Run) -> int:
     return Run.objects.queued().filter(account=run.account_id, pk__lte=run.pk).count()
 
 
-def related_runs(run: Run) -> list[Related]:
+def related_runs(run: Run, membership: Membership) -> list[Related]:
     """Retries, what started ``run`` and what it started, and runs of the same commit: one query."""
     runs = Run.objects.of_account(run.account_id)
     named = [run.retrying_run_id, run.trigger.caused_by_run_id, run.deferring_run_id]
@@ -280,7 +282,11 @@ def related_runs(run: Run) -> list[Related]:
         wanted.append(runs.filter(pk__in=Subquery(newest)))
     first, *others = (one.select_related("job", "trigger").order_by() for one in wanted)
     found = {other.pk: other for other in first.union(*others, all=True)}
-    related = [Related(_what_it_is(run, other), other) for other in found.values()]
+    related = [
+        Related(_what_it_is(run, other), other)
+        for other in found.values()
+        if membership.may(Action.READ, other)
+    ]
     return sorted(related, key=lambda one: -one.run.pk)[:RELATED]
 
 

@@ -20,6 +20,7 @@ from accounts.roles import Action
 from jobsvc.console.access import is_fragment, member_of_account, page
 from jobsvc.console.asked import number
 from jobsvc.console.views.run_header import may_retry, retry_plan, run_of, run_page
+from jobsvc.console.views.run_logs import more_lines
 from jobsvc.console.views.run_pull_request import pull_request_of
 from jobsvc.console.views.run_steps import speaking_step
 from jobsvc.console.views.run_summary import (
@@ -97,7 +98,7 @@ def run_detail(
         "instead": _instead(run),
         "waiting": waiting,
         "place": place_in_line(run) if waiting else None,
-        "related": related_runs(run) if run.is_finished else [],
+        "related": related_runs(run, membership) if run.is_finished else [],
         "pull_request": pull_request_of(run),
     }
     if is_fragment(request):
@@ -148,7 +149,8 @@ def log_tail(
     """What a step has said since ``?after=``: for htmx a piece of the page, else plain text.
 
     ``?stream=debug`` is dbt's own log, as plain text only.
-    With ``?follow=1`` the piece is the next step's whole panel once that step has begun.
+    With ``?follow=1`` the piece is the next step's whole panel once that step has begun; with
+    ``?line=``, how many lines came before, it is whole numbered lines.
     """
     run = run_of(membership, project_id, run_id)
     steps = list(run.steps.all())
@@ -157,6 +159,8 @@ def log_tail(
     if step is None and not follow:
         raise Http404
     after = number(request, "after") or 0
+    if step and is_fragment(request) and "line" in request.GET:
+        return more_lines(request, membership, run, step)
     if not is_fragment(request):
         log = debug_log if request.GET.get("stream") == Stream.DEBUG else console_log
         text = log(step)[after:] if step else ""

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.models import Membership
 from accounts.roles import Action
 from environments.models import Environment
-from jobsvc.console.access import member_of_account, page
+from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.asked import number
 from jobsvc.console.forms.refusals import tell
 from jobsvc.console.pictures.schedule import Band, over_capacity, timeline
@@ -41,8 +41,9 @@ def schedule(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The next seven days, or one (``?days=1``), of all jobs or of an environment (``?env=``)."""
     moment = now()
     days = 1 if request.GET.get("days") == "1" else 7
-    environments = Environment.objects.of_account(membership.account_id).active()
-    jobs = scheduled_jobs(membership.account_id)
+    of_account = Environment.objects.of_account(membership.account_id).active()
+    environments = seen(membership, of_account)
+    jobs = scheduled_jobs(membership)
     environment = None
     if (env := number(request, "env")) is not None:
         environment = get_object_or_404(environments, pk=env)
@@ -77,7 +78,7 @@ def schedule(request: HttpRequest, membership: Membership) -> HttpResponse:
         "spans": SPANS.items(),
         "environment": environment,
         "environments": environments.select_related("project").order_by("project__name", "name"),
-        "may_write_jobs": membership.may(Action.WRITE_JOBS),
+        "may_write_jobs": membership.access.may_somewhere(Action.WRITE_JOBS),
     }
     return page(request, membership, "console/schedule.html", context)
 

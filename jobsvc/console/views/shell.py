@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, TypeVar
 
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import Membership
+from accounts.roles import Action
+from accounts.setup import is_open
 from jobsvc.console.access import LAST_ACCOUNT, sign_in_first
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.statuses import State
+
+M = TypeVar("M", bound=Model)
 
 THEMES = ("light", "dark")  # without either, the system's own
 THEME_COOKIE = "theme"
@@ -23,11 +29,13 @@ THEME_KEPT = timedelta(days=365)
 
 @require_safe
 def start(request: HttpRequest) -> HttpResponse:
-    """To the account last used, or the first; to the sign-in page for who is not signed in."""
+    """To the account last used, or the first; to the sign-in page for who is not signed in, and
+    to the setup where nobody could be."""
     if not request.user.is_authenticated:
-        return sign_in_first(request)
+        return redirect("console:first_owner") if is_open() else sign_in_first(request)
     ids = list(
-        Membership.objects.filter(user=request.user, account__state=State.ACTIVE)
+        Membership.objects.active()
+        .filter(user=request.user, account__state=State.ACTIVE)
         .order_by("account_id")
         .values_list("account_id", flat=True)
     )
@@ -42,7 +50,7 @@ def short_run(request: HttpRequest, run_id: int) -> HttpResponseBase:
     """``/r/7``: the page of run 7, in whichever of the visitor's accounts it is."""
     if not request.user.is_authenticated:
         return sign_in_first(request)
-    run = get_object_or_404(Run, pk=run_id, account__memberships__user=request.user)
+    run = _in_sight(request, Run.objects.filter(pk=run_id))
     return redirect("console:run", run.account_id, run.project_id, run.pk)
 
 
@@ -51,8 +59,19 @@ def short_job(request: HttpRequest, job_id: int) -> HttpResponseBase:
     """``/j/7``: the page of job 7, in whichever of the visitor's accounts it is."""
     if not request.user.is_authenticated:
         return sign_in_first(request)
-    job = get_object_or_404(Job, pk=job_id, account__memberships__user=request.user)
+    job = _in_sight(request, Job.objects.filter(pk=job_id))
     return redirect("console:job", job.account_id, job.project_id, job.pk)
+
+
+def _in_sight(request: HttpRequest, rows: QuerySet[M]) -> M:
+    """The one of ``rows``, if the visitor is a member of its account who may see it; else 404."""
+    row: Any = get_object_or_404(rows.filter(account__state=State.ACTIVE))
+    memberships = Membership.objects.active().with_groups()
+    membership = memberships.filter(user=request.user, account=row.account_id).first()  # type: ignore[misc]  # somebody who signed in
+    if membership is None or not membership.may(Action.READ, row):
+        raise Http404
+    found: M = row
+    return found
 
 
 @require_POST

@@ -16,7 +16,7 @@ from accounts.models import Membership
 from accounts.roles import Action
 from environments import dotenv, variables
 from environments.models import Environment, EnvironmentVariable, Project
-from jobsvc.console.access import member_of_account, page
+from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.forms.refusals import tell
 from jobsvc.console.forms.variables import ImportForm, VariableForm
 from jobsvc.console.views.environments import project_of
@@ -54,11 +54,14 @@ def _cells(places: list[str], rows: dict[str, EnvironmentVariable]) -> list[Cell
 def variable_list(request: HttpRequest, membership: Membership, project_id: int) -> HttpResponse:
     """Every variable of a project: its default, and what each environment makes of it."""
     project = project_of(membership, project_id)
-    environments = list(project.environments.active().order_by("name"))
+    environments = list(seen(membership, project.environments.active()).order_by("name"))
     values = variables.by_environment(project)
     of_jobs: dict[str, list[tuple[Job, EnvironmentVariable]]] = {}
-    jobs: dict[int | None, Job] = {**Job.objects.active().filter(project=project).in_bulk()}
+    its_jobs = seen(membership, Job.objects.active().filter(project=project))
+    jobs: dict[int | None, Job] = {**its_jobs.in_bulk()}
     for row in variables.of_jobs(project):
+        if row.job_definition_id not in jobs:
+            continue
         of_jobs.setdefault(row.name, []).append((jobs[row.job_definition_id], row))
     places = ["project", *(environment.name for environment in environments)]
     context = {
@@ -73,13 +76,13 @@ def variable_list(request: HttpRequest, membership: Membership, project_id: int)
             )
             for name in sorted({*values, *of_jobs})
         ],
-        "may_change": membership.may(Action.WRITE_JOBS),
+        "may_change": membership.may(Action.WRITE_JOBS, project),
     }
     return page(request, membership, "console/variables.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@member_of_account(may=Action.WRITE_JOBS)
+@member_of_account(may=Action.WRITE_JOBS, everywhere=True)
 def variable_new(request: HttpRequest, membership: Membership, project_id: int) -> HttpResponse:
     """Make a variable, with values at any of its places."""
     project = project_of(membership, project_id)
@@ -87,7 +90,7 @@ def variable_new(request: HttpRequest, membership: Membership, project_id: int) 
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@member_of_account(may=Action.WRITE_JOBS)
+@member_of_account(may=Action.WRITE_JOBS, everywhere=True)
 def variable_edit(
     request: HttpRequest, membership: Membership, project_id: int, variable_name: str
 ) -> HttpResponse:
@@ -132,7 +135,7 @@ def _save(form: VariableForm) -> None:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@member_of_account(may=Action.WRITE_JOBS)
+@member_of_account(may=Action.WRITE_JOBS, everywhere=True)
 def variable_delete(
     request: HttpRequest, membership: Membership, project_id: int, variable_name: str
 ) -> HttpResponse:
@@ -149,7 +152,7 @@ def variable_delete(
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@member_of_account(may=Action.WRITE_JOBS)
+@member_of_account(may=Action.WRITE_JOBS, everywhere=True)
 def variable_import(request: HttpRequest, membership: Membership, project_id: int) -> HttpResponse:
     """Set many values at once from the text of a ``.env`` file, all or none."""
     project = project_of(membership, project_id)
@@ -183,7 +186,8 @@ def variable_export(request: HttpRequest, membership: Membership, project_id: in
     environment = None
     if asked:
         pk = int(asked) if asked.isdecimal() and len(asked) < 19 else 0
-        environment = get_object_or_404(project.environments.active(), pk=pk)
+        places = seen(membership, project.environments.active())
+        environment = get_object_or_404(places, pk=pk)
     text = dotenv.written(variables.of_environment(project, environment))
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")
     name = f"project-{project.pk}" + (f"-environment-{environment.pk}" if environment else "")

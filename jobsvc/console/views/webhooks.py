@@ -28,7 +28,7 @@ DISPATCHES_SHOWN = 50
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def webhook_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The webhooks of an account by name, each with what was last answered."""
     context = {
@@ -39,7 +39,7 @@ def webhook_list(request: HttpRequest, membership: Membership) -> HttpResponse:
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def webhook_detail(request: HttpRequest, membership: Membership, webhook_id: str) -> HttpResponse:
     """One webhook with the log of what was posted, newest first."""
     webhook = _webhook(membership, webhook_id)
@@ -144,7 +144,7 @@ def webhook_test(request: HttpRequest, membership: Membership, webhook_id: str) 
 
 
 @require_safe
-@member_of_account()
+@member_of_account(everywhere=True)
 def webhook_dispatch(
     request: HttpRequest, membership: Membership, webhook_id: str, dispatch_id: int
 ) -> HttpResponse:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from datetime import UTC, date, datetime, time, timedelta
 
+from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import now
+
+TODAY = "today"
 LARGEST_NUMBER = 10**18  # what a 64-bit column holds, and more than there will ever be
 
 
@@ -14,3 +19,18 @@ def number(request: HttpRequest, name: str) -> int | None:
         return None
     found = int(text[:20])
     return found if found < LARGEST_NUMBER else None
+
+
+def moment(text: str, *, end: bool = False) -> datetime | None:
+    """``today``, a date or a moment, in UTC; of a date its begin, or the begin of the next day."""
+    if text == TODAY:
+        text = f"{now().astimezone(UTC):%Y-%m-%d}"
+    try:
+        found = parse_datetime(text)
+        if found is not None:
+            found = found.replace(tzinfo=found.tzinfo or UTC)
+            return found.astimezone(UTC)
+        day = datetime.combine(date.fromisoformat(text), time(), UTC)
+        return day + timedelta(days=1) if end else day
+    except (ValueError, OverflowError):
+        return None

@@ -8,19 +8,16 @@ it, who did) only in the newest ``LOOKED_THROUGH`` of those.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
-from django.utils.dateparse import parse_datetime
-from django.utils.timezone import now
 
 from accounts.models import Membership
 from environments.models import Environment
 from jobsvc.console.access import seen
-from jobsvc.console.asked import number
+from jobsvc.console.asked import TODAY, moment, number
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.statuses import ACTIVE, CauseCategory, RunStatus
@@ -30,7 +27,6 @@ LONGEST_WORD = 100  # characters that are looked for
 NAMES = ("job", "status", "env", "trigger", "branch", "since", "until", "q", "by")
 MOST_TRIED = 4  # filters left out one by one to say which of them emptied the list
 ME = "me"
-TODAY = "today"
 
 STATUSES: dict[str, tuple[str, Q]] = {
     "queued": ("Queued", Q(status=RunStatus.QUEUED)),
@@ -108,9 +104,9 @@ class RunFilters:
     def dates(self) -> dict[str, str]:
         """What the two fields for dates show."""
         return {
-            name: f"{moment:%Y-%m-%d}"
+            name: f"{found:%Y-%m-%d}"
             for name in ("since", "until")
-            if (moment := _moment(self.given.get(name, "")))
+            if (found := moment(self.given.get(name, "")))
         }
 
     def query(self, *, before: int | None = None) -> str:
@@ -170,9 +166,9 @@ class RunFilters:
             wanted &= Q(environment=self.environment)
         if "status" in self.given:
             wanted &= STATUSES[self.given["status"]][1]
-        if since := _moment(self.given.get("since", "")):
+        if since := moment(self.given.get("since", "")):
             wanted &= Q(created_at__gte=since)
-        if until := _moment(self.given.get("until", ""), end=True):
+        if until := moment(self.given.get("until", ""), end=True):
             wanted &= Q(created_at__lt=until)
         return wanted
 
@@ -217,7 +213,7 @@ def read(request: HttpRequest, membership: Membership) -> RunFilters:
             words = ", ".join(known)
             problems.append(f"“{given.pop(name)}” is no {name} to filter by. Use {words}.")
     for name in ("since", "until"):
-        if name in given and _moment(given[name]) is None:
+        if name in given and moment(given[name]) is None:
             problems.append(f"“{given.pop(name)}” is no date. Write it like 2026-11-21.")
     return RunFilters(given, membership.user_id, job, environment, tuple(problems))
 
@@ -260,18 +256,3 @@ def _holds(word: str) -> Q:
         | Q(git_sha__istartswith=word)
         | Q(status_message__icontains=word)
     )
-
-
-def _moment(text: str, *, end: bool = False) -> datetime | None:
-    """``today``, a date or a moment, in UTC; of a date its begin, or the begin of the next day."""
-    if text == TODAY:
-        text = f"{now().astimezone(UTC):%Y-%m-%d}"
-    try:
-        moment = parse_datetime(text)
-        if moment is not None:
-            moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-            return moment.astimezone(UTC)
-        day = datetime.combine(date.fromisoformat(text), time(), UTC)
-        return day + timedelta(days=1) if end else day
-    except (ValueError, OverflowError):
-        return None

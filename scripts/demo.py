@@ -94,7 +94,7 @@ def message_of(answer: requests.Response) -> str:
 def start_service(port: int | None) -> subprocess.Popen[bytes]:
     """``manage.py up`` in a session of its own, so that Ctrl-C comes to us alone."""
     DATA.mkdir(parents=True, exist_ok=True, mode=0o700)
-    command = [sys.executable, str(ROOT / "manage.py"), "up"]
+    command = [sys.executable, str(ROOT / "manage.py"), "up", "--with-owner"]
     with log_file().open("wb") as log:
         return subprocess.Popen(
             [*command, "--port", str(port)] if port else command,

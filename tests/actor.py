@@ -27,6 +27,7 @@ from django.utils.timezone import now  # noqa: E402 - as above
 
 from accounts.members import change_role, remove_member  # noqa: E402 - as above
 from accounts.models import Account, Membership, User  # noqa: E402 - as above
+from accounts.setup import SetupIsClosed, make_first_owner  # noqa: E402 - as above
 from ci import report  # noqa: E402 - as above
 from ci.hooks import set_secret  # noqa: E402 - as above
 from ci.models import Report, RepositoryHook  # noqa: E402 - as above
@@ -109,6 +110,21 @@ def stop_owning(membership_id: int, how: str, moment: float) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def set_up(place: int, moment: float) -> bool:
+    """Make the first account and its owner; False where somebody else was first."""
+    wait_for_start(moment)
+    try:
+        make_first_owner(f"account {place}", f"first{place}@example.com", "coffee-beans-7")
+    except SetupIsClosed:
+        return False
+    return True
+
+
+def owners() -> int:
+    """How many owners there are."""
+    return Membership.objects.filter(permission_set="owner").count()
 
 
 def make_pull_request_door() -> list[object]:
@@ -506,6 +522,8 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         dispatches,
         make_owners,
         stop_owning,
+        set_up,
+        owners,
         make_fan_in,
         follow,
         ended,

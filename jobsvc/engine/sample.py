@@ -14,11 +14,25 @@ AUTHOR = ("-c", "user.name=jobsvc", "-c", "user.email=jobsvc@localhost", "-c", "
 PLAIN = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
+class SampleNotMade(Exception):
+    """git or the disk refused; ``str(error)`` says why, in their own words."""
+
+
 def make_repository(source: Path, place: Path) -> Path:
     """A repository at ``place`` with one commit of ``source``; one that is there stays as it is.
 
     Made beside and put there whole: of two who make it at once, both find it complete.
+
+    Raises:
+        SampleNotMade
     """
+    try:
+        return _make(source, place)
+    except (OSError, git.GitError) as error:
+        raise SampleNotMade(str(error)) from error
+
+
+def _make(source: Path, place: Path) -> Path:
     if (place / ".git").exists():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from accounts import setup
 from accounts.models import Account, Membership, Token, User
 from accounts.roles import PermissionSet
 from jobsvc.statuses import State
@@ -63,6 +64,7 @@ def bootstrap(account_name: str, email: str, password: str | None) -> dict[str, 
     Raises:
         ValidationError: the address is none, or the password is too weak.
     """
+    setup.close()
     account = Account.objects.filter(name=account_name, state=State.ACTIVE).first()
     if account is None:
         account = Account(name=account_name)

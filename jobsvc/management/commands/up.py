@@ -1,8 +1,9 @@
 """``manage.py up``: the whole service on this machine, in one command and until Ctrl-C.
 
-What is missing is made first: database, pages' files, an account with an owner and a token. Then
-web, the workers and beat run side by side. When one of them ends, or somebody says stop, all of
-them end, and what a run has left behind with them.
+What is missing is made first: database and pages' files. Then web, the workers and beat run side
+by side. When one of them ends, or somebody says stop, all of them end, and what a run has left
+behind with them. Where nobody has set it up yet, it prints where to, or with ``--with-owner`` makes
+an account, an owner and a token by itself.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 from honcho.compat import ProcessManager
 from honcho.manager import Manager
 
+from accounts import setup
 from accounts.models import Token, User
 from jobsvc.engine import leftovers, sandbox
 
@@ -41,12 +45,13 @@ READY_SECONDS = 60  # from starting the processes to the first answer
 RUN_STOP_SECONDS = 30  # beyond the stop grace, for a run that has lost its worker to end
 ACCOUNT_NAME = "My account"
 OWNER = "owner@example.com"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Command(BaseCommand):
     help = (
         "Start the whole service on this machine: web, workers and beat. "
-        "Makes the database, the first account and a token where they are missing."
+        "Makes the database where it is missing, and says where the first owner is made."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -54,6 +59,11 @@ class Command(BaseCommand):
             "--port",
             type=int,
             help=f"Listen on this port; without it, on the first free one from {FIRST_PORT} on.",
+        )
+        parser.add_argument(
+            "--with-owner",
+            action="store_true",
+            help="Make an account, an owner and a token, and print them.",
         )
 
     def handle(self, *_arguments: str, **options: Any) -> None:
@@ -67,7 +77,9 @@ class Command(BaseCommand):
             self._say("Preparing the database and the pages ...")
             call_command("migrate", verbosity=0, interactive=False)
             call_command("collectstatic", verbosity=0, interactive=False)
-            sign_in = sign_in_of(settings.DATA_DIR / "sign-in.json")
+            place = settings.DATA_DIR / "sign-in.json"
+            wanted = options["with_owner"] or place.exists()
+            sign_in = sign_in_of(place) if wanted else None
             repositories = settings.DATA_DIR / "repositories"
             repositories.mkdir(exist_ok=True)
             os.environ.setdefault("JOBSVC_GIT_LOCAL_ROOTS", str(repositories))
@@ -77,7 +89,7 @@ class Command(BaseCommand):
         if code:
             sys.exit(code)
 
-    def _run(self, listener: socket.socket, sign_in: dict[str, Any]) -> int:
+    def _run(self, listener: socket.socket, sign_in: dict[str, Any] | None) -> int:
         """Keep the processes up until one ends or somebody says stop; 0 if it was the latter."""
         sandbox.adopt_orphans()  # a run whose worker is killed becomes ours to wait for
         manager = Processes()
@@ -101,23 +113,21 @@ class Command(BaseCommand):
         )
         return 1
 
-    def _announce(self, port: int, sign_in: dict[str, Any]) -> None:
+    def _announce(self, port: int, sign_in: dict[str, Any] | None) -> None:
         """Say where the service is once it answers: to people, and in ``up.json``."""
         local = f"http://127.0.0.1:{port}"
         if not answers(f"{local}/livez"):
             self._say(f"{local} has not answered for {READY_SECONDS} s; the reason is above.")
             return
         url = os.environ["JOBSVC_SITE_URL"]
-        up = {"pid": os.getpid(), "url": url, "local_url": local, **sign_in}
+        up = {"pid": os.getpid(), "url": url, "local_url": local, **(sign_in or {})}
         write_private(settings.DATA_DIR / "up.json", up)
-        self._say(
-            f"\n  jobsvc is up at {url}\n\n"
-            f"  sign in   {sign_in['email']}\n"
-            f"  password  {sign_in['password'] or 'the one you chose'}\n"
-            f"  account   {sign_in['account_id']}\n"
-            f"  token     {sign_in['token']}\n\n"
-            "  Ctrl-C stops everything.\n"
-        )
+        said = words_of(sign_in) if sign_in else f"  sign in   {url}\n"
+        if sign_in is None and setup.is_open():
+            key = "" if is_loopback(url) else f"?key={setup.setup_key()}"
+            said = f"  set up    {url}/setup/{key}\n"
+        connection.close()  # of this thread, which asks nothing more
+        self._say(f"\n  jobsvc is up at {url}\n\n{said}\n  Ctrl-C stops everything.\n")
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -221,6 +231,21 @@ def listen_on(wanted: int | None) -> socket.socket:
         )
     raise CommandError(
         f"Every port from {FIRST_PORT} to {LAST_PORT} is taken.\nGive a free one with --port."
+    )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether only this machine can reach ``url``, as far as its host says."""
+    return (urlsplit(url).hostname or "") in LOOPBACK
+
+
+def words_of(sign_in: dict[str, Any]) -> str:
+    """A sign-in that was made here, in lines."""
+    return (
+        f"  sign in   {sign_in['email']}\n"
+        f"  password  {sign_in['password'] or 'the one you chose'}\n"
+        f"  account   {sign_in['account_id']}\n"
+        f"  token     {sign_in['token']}\n"
     )
 
 

@@ -10,13 +10,18 @@ from django.urls.converters import IntConverter, StringConverter
 from django.views.generic import RedirectView
 
 from jobsvc.console.views import (
+    badge,
+    audit,
     connections,
     environments,
     home,
+    job_changes,
     job_editor,
     jobs,
     launch,
+    lineage,
     members,
+    nodes,
     notifications,
     profile,
     projects,
@@ -55,12 +60,20 @@ class VariableConverter(StringConverter):
     regex = "[A-Z_][A-Z0-9_]{0,254}"
 
 
+class NodeConverter(StringConverter):
+    """The unique id of a node, in which anything may stand."""
+
+    regex = r"[\s\S]{1,500}"
+
+
 register_converter(NumberConverter, "number")
+register_converter(NodeConverter, "node")
 register_converter(VariableConverter, "variable")
 
 PROJECT = "deploy/<number:account_id>/projects/<number:project_id>"
 ENVIRONMENT = f"{PROJECT}/environments/<number:environment_id>"
 VARIABLE = f"{PROJECT}/variables/<variable:variable_name>"
+WORKER = "deploy/<number:account_id>/queue/workers/<number:worker_id>"
 SETTINGS = "deploy/<number:account_id>/settings"
 CONNECTION = f"{SETTINGS}/connections/<number:connection_id>"
 REPOSITORY = f"{SETTINGS}/repositories/<number:repository_id>"
@@ -85,6 +98,8 @@ urlpatterns = [
     *both("deploy/<number:account_id>/setup/test", setup.setup_test, "setup_test"),
     *both("deploy/<number:account_id>/setup/job", setup.setup_job, "setup_job"),
     *both("deploy/<number:account_id>/queue", queue.queue, "queue"),
+    *both(f"{WORKER}/drain", queue.worker_drain, "worker_drain"),
+    *both(f"{WORKER}/resume", queue.worker_resume, "worker_resume"),
     *both("deploy/<number:account_id>/schedule", schedule.schedule, "schedule"),
     *both("deploy/<number:account_id>/runs", run_list.run_list, "runs"),
     *both("deploy/<number:account_id>/runs/cancel", run_list.cancel_queued, "cancel_queued"),
@@ -96,6 +111,15 @@ urlpatterns = [
     *both(f"{PROJECT}/jobs/<number:job_id>", jobs.job_detail, "job"),
     *both(f"{PROJECT}/jobs/<number:job_id>/settings", job_editor.settings, "job_settings"),
     *both(f"{PROJECT}/jobs/<number:job_id>/settings/check", job_editor.check, "job_check"),
+    *both(f"{PROJECT}/jobs/<number:job_id>/runs", jobs.job_runs, "job_runs"),
+    *both(f"{PROJECT}/jobs/<number:job_id>/changes", job_changes.job_changes, "job_changes"),
+    *both(
+        f"{PROJECT}/jobs/<number:job_id>/changes/<number:revision_number>/restore",
+        job_changes.job_restore,
+        "job_restore",
+    ),
+    *both(f"{PROJECT}/jobs/<number:job_id>/badge", badge.job_badge_page, "job_badge_page"),
+    path(f"{PROJECT}/jobs/<number:job_id>/badge.svg", badge.job_badge, name="job_badge"),
     *both(f"{PROJECT}/jobs/<number:job_id>/run", jobs.run_now, "run_now"),
     *both(f"{PROJECT}/jobs/<number:job_id>/reactivate", jobs.job_reactivate, "job_reactivate"),
     *both(f"{PROJECT}/jobs/<number:job_id>/delete", jobs.job_delete, "job_delete"),
@@ -103,6 +127,7 @@ urlpatterns = [
     *both(f"{PROJECT}/jobs/<number:job_id>/pause", schedule.job_pause, "job_pause"),
     *both(f"{PROJECT}/jobs/<number:job_id>/resume", schedule.job_resume, "job_resume"),
     *both(f"{PROJECT}/runs/<number:run_id>", runs.run_detail, "run"),
+    *both(f"{PROJECT}/runs/<number:run_id>/front", queue.run_front, "run_front"),
     *both(f"{PROJECT}/runs/<number:run_id>/cancel", runs.run_cancel, "run_cancel"),
     *both(f"{PROJECT}/runs/<number:run_id>/retry", retry.run_retry, "run_retry"),
     *both(f"{PROJECT}/runs/<number:run_id>/logs", run_logs.run_logs, "run_logs"),
@@ -112,6 +137,7 @@ urlpatterns = [
     *both(f"{PROJECT}/runs/<number:run_id>/docs", run_docs.run_docs, "run_docs"),
     *both(f"{PROJECT}/runs/<number:run_id>/docs/page", run_docs.run_docs_page, "run_docs_page"),
     *both(f"{PROJECT}/runs/<number:run_id>/timing", timing.run_timing, "run_timing"),
+    *both(f"{PROJECT}/runs/<number:run_id>/lineage", lineage.run_lineage, "run_lineage"),
     *both(f"{PROJECT}/runs/<number:run_id>/artifacts", runs.artifact_list, "artifacts"),
     path(
         f"{PROJECT}/runs/<number:run_id>/artifacts/<path:artifact_path>",
@@ -121,6 +147,8 @@ urlpatterns = [
     *both(f"{PROJECT}/environments", environments.environment_list, "environments"),
     *both(f"{PROJECT}/environments/new", environments.environment_new, "environment_new"),
     *both(ENVIRONMENT, environments.environment_detail, "environment"),
+    *both(f"{ENVIRONMENT}/lineage", lineage.environment_lineage, "environment_lineage"),
+    *both(f"{PROJECT}/nodes/<node:unique_id>", nodes.node_detail, "node"),
     *both(f"{ENVIRONMENT}/edit", environments.environment_edit, "environment_edit"),
     *both(
         f"{ENVIRONMENT}/credentials",
@@ -182,6 +210,8 @@ urlpatterns = [
         repositories.repository_redeliver,
         "repository_redeliver",
     ),
+    *both(f"{SETTINGS}/audit", audit.audit_log, "audit"),
+    *both(f"{SETTINGS}/audit/export", audit.audit_export, "audit_export"),
     *both(f"{SETTINGS}/notifications", notifications.notification_list, "notifications"),
     *both(f"{SETTINGS}/notifications/new", notifications.notification_new, "notification_new"),
     *both(

@@ -25,3 +25,4 @@ def move_to_front(run: Run) -> None:
             raise LostRace(f"run {run.pk} no longer waits")
         audit.record("run.move_to_front", run, account_id=run.account_id)
         queue.execute(run.pk)
+        run.refresh_from_db(fields=["rank"])

@@ -48,11 +48,23 @@ TURN = ("rank", "pk")
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def heard(self) -> WorkerQuerySet:
-        return self.filter(seen_at__gt=Now() - timedelta(seconds=settings.LEASE_SECONDS))
+        return self.filter(seen_at__gt=_silent_since())
 
     def gone(self) -> WorkerQuerySet:
         """Those that are silent for longer than a heartbeat may take, and did not say goodbye."""
-        return self.filter(seen_at__lte=Now() - timedelta(seconds=settings.LEASE_SECONDS))
+        return self.filter(seen_at__lte=_silent_since())
+
+    def with_silence(self) -> WorkerQuerySet:
+        """Each with ``is_silent``: whether it is among the ``gone``."""
+        silent = models.ExpressionWrapper(
+            Q(seen_at__lte=_silent_since()), output_field=models.BooleanField()
+        )
+        return self.annotate(is_silent=silent)
+
+
+def _silent_since() -> Any:
+    """Who was not heard since then is gone, by the database's clock."""
+    return Now() - timedelta(seconds=settings.LEASE_SECONDS)
 
 
 class Worker(models.Model):

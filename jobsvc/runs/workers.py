@@ -153,9 +153,9 @@ class Heartbeat:
         return sorted({one.version for one in toolchains.toolchain().all_installed().values()})
 
 
-def _length(broker: Any, queue: str) -> int | None:
+def _length(broker: Any, queue: str) -> int:
     try:
         found: int = broker.default_channel.queue_declare(queue, passive=True).message_count
     except broker.channel_errors:
-        return None  # nothing was ever put into it
+        return 0  # Redis knows no queue that is empty
     return found

@@ -200,7 +200,7 @@ def test_the_sample_is_set_up_by_one_button(
     assert (clonable / "repositories" / "coffee_shop" / ".git").is_dir()
     text = page.content.decode()
     assert "5 of 6 steps are done" in text
-    assert "coffee_shops" in text
+    assert "<b>coffee_shop</b>" in text
     assert "DuckDB" in text
     assert reverse("console:run_now", args=[account.pk, job.project_id, job.pk]) in text
 

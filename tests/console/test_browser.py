@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +131,10 @@ def life(person: User) -> dict[str, Run]:
                 went = Run.objects.get(pk=runs[state].pk).status
             step = RunStepFactory(run=runs[state], index=index, status=went, started_at=now())
             says(step, f"{HOSTILE}\n\x1b[32mOK\x1b[0m {'=' * 200}\n" * 40)
+            event = {"ts": f"{now():%FT%TZ}", "level": "warn", "name": "Said", "text": HOSTILE}
+            LogChunk.objects.create(
+                step=step, stream="events", offset=0, text=f"{json.dumps(event)}\n" * 3
+            )
     for state in ("success", "running"):
         step = runs[state].steps.get(index=5)
         for place, status in enumerate(("success", "error", "warn", "skipped", state)):
@@ -172,6 +178,10 @@ def every_page(life: dict[str, Run]) -> list[str]:
         url(life["running"], "run_timing"),
         *(url(one, name) for name in ("run_logs", "run_results", "run_config", "run_docs")),
         f"{url(one, 'run_logs')}?q=long",
+        f"{url(one, 'run_logs')}?q=long&hit=3&wrap=off",
+        f"{url(one, 'run_logs')}?stream=debug&level=warn",
+        f"{url(one, 'run_logs')}?stream=events",
+        url(life["running"], "run_logs"),
         f"{url(one, 'run_results')}?{urlencode({'node': one.nodes.earliest('pk').unique_id})}",
         f"{url(one, 'artifacts')}?step=5",
         url(life["running"], "run_cancel"),
@@ -430,3 +440,151 @@ def test_a_job_is_edited_without_scripts(opened: Open, life: dict[str, Run]) -> 
 
     expect(page.get_by_role("status").first).to_contain_text("is saved")
     assert Job.objects.get(pk=run.job_id).execute_steps == ["dbt test", "dbt build"]
+
+
+# --- Logs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def speaking(person: User) -> RunStep:
+    """A step that is being run, of which 300 lines are known."""
+    run = RunFactory(
+        running=True, job__environment__project__account=person.memberships.get().account
+    )
+    step: RunStep = RunStepFactory(run=run, status=RunStatus.RUNNING, started_at=now())
+    says(step, "".join(f"word {n:03}\n" for n in range(1, 301)))
+    return step
+
+
+@pytest.mark.parametrize("name", ["run_logs", "run"])
+def test_a_log_is_followed_until_one_scrolls_up(opened: Open, speaking: RunStep, name: str) -> None:
+    log = "#log" if name == "run" else f"#lines-{speaking.index}"
+    page = opened(url(speaking.run, name))
+    follow = page.get_by_role("button", name="Follow")
+    left = "(log) => log.scrollHeight - log.scrollTop - log.clientHeight"
+    expect(follow).to_have_attribute("aria-pressed", "true")
+    assert page.locator(log).evaluate(left) < 40
+
+    page.locator(log).evaluate("log => { log.scrollTop = 0; }")
+    expect(follow).to_have_attribute("aria-pressed", "false")
+    says(speaking, "more\nand more\n", offset=2700)
+    chip = page.get_by_role("button", name="↓ 2 new lines")
+    expect(chip).to_be_visible()
+    assert page.locator(log).evaluate("log => log.scrollTop") == 0
+    assert faults(page) == []
+
+    chip.click()
+    expect(chip).to_be_hidden()
+    expect(follow).to_have_attribute("aria-pressed", "true")
+    assert page.locator(log).evaluate(left) < 40
+    says(speaking, "the end\n", offset=2714)
+    expect(page.locator(log)).to_contain_text("the end")
+    assert page.locator(log).evaluate(left) < 40
+
+
+def test_logs_go_on_with_the_next_step(opened: Open, speaking: RunStep) -> None:
+    page = opened(url(speaking.run, "run_logs"))
+    expect(page.locator("#step-4-L300")).to_be_visible()
+    RunStep.objects.filter(pk=speaking.pk).update(status=RunStatus.SUCCESS, finished_at=now())
+    following = RunStepFactory(
+        run=speaking.run, index=5, status=RunStatus.RUNNING, started_at=now()
+    )
+    says(following, "the next step\n")
+
+    expect(page.locator("#step-5-L1")).to_contain_text("the next step")
+
+
+def test_lines_are_chosen_and_their_address_leads_back(opened: Open, life: dict[str, Run]) -> None:
+    page = opened(f"{url(life['error'], 'run_logs')}?open=5")
+    page.locator("#step-5-L12 > a").click()
+    expect(page).to_have_url(re.compile("#step-5-L12$"))
+    page.locator("#step-5-L15 > a").click(modifiers=["Shift"])
+    expect(page).to_have_url(re.compile("#step-5-L12-L15$"))
+    expect(page.locator(".line.picked")).to_have_count(4)
+
+    other = opened(page.url)
+    expect(other.locator(".line.picked")).to_have_count(4)
+    expect(other.locator("#step-5-L12")).to_be_in_viewport()
+
+
+def test_text_that_is_selected_over_lines_gives_their_address(
+    opened: Open, life: dict[str, Run]
+) -> None:
+    page = opened(f"{url(life['error'], 'run_logs')}?open=5")
+    page.locator("#step-5-L2").scroll_into_view_if_needed()
+    ends = [page.locator(f"#step-5-L{n} > span").bounding_box() for n in (2, 4)]
+    assert ends[0]
+    assert ends[1]
+    page.mouse.move(ends[0]["x"] + 5, ends[0]["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(ends[1]["x"] + 20, ends[1]["y"] + 5)
+    page.mouse.up()
+
+    expect(page).to_have_url(re.compile("#step-5-L2-L4$"))
+
+
+def test_an_address_of_lines_that_are_left_out_shows_them(opened: Open, person: User) -> None:
+    run = RunFactory(
+        failed=True, job__environment__project__account=person.memberships.get().account
+    )
+    step = RunStepFactory(run=run, status=RunStatus.ERROR, started_at=now())
+    says(step, "".join(f"word {n}\n" for n in range(1, 10_001)))
+    page = opened(f"{url(run, 'run_logs')}#step-4-L5000-L5004")
+
+    expect(page.locator(".line.picked")).to_have_count(5)
+    expect(page.locator("#step-4-L5000")).to_be_in_viewport()
+    assert page.locator(".gap a").all_inner_texts() == [
+        "4,599 lines are between: show 2,000 more",
+        "2,400 lines are between: show 2,000 more",
+    ]
+
+
+HOSTILE_LINES = [
+    HOSTILE,
+    "x" * 1024**2,
+    "<img src=x onerror=\"document.title='owned'\"> & ",
+    "\x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07",
+    "\x1b[31mred\x1b[0m \x1b[2J\x1b[1;1Hmoved \x1b[?25l hidden\x07",
+    "\u202egnp.exe\u202c \u2066turned\u2069 שלום עולם مرحبا",
+    "tab\tbell\x07 back\x08\x08 null form\x0c feed \x85 \x9b31m c1",
+    "{% raw %}{{ settings.SECRET_KEY }}</pre></div></main>",
+]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 320])
+def test_whatever_a_log_holds_is_text(opened: Open, person: User, theme: str, width: int) -> None:
+    run = RunFactory(
+        failed=True,
+        status_message=" ".join(HOSTILE_LINES[2:]),
+        job__environment__project__account=person.memberships.get().account,
+    )
+    step = RunStepFactory(run=run, status=RunStatus.ERROR, started_at=now())
+    text = "\n".join(HOSTILE_LINES) + "\n"
+    says(step, text)
+    event = json.dumps({"level": "error", "name": text[:80], "node": text[:90], "text": text})
+    LogChunk.objects.create(step=step, stream="debug", offset=0, text=text)
+    LogChunk.objects.create(step=step, stream="events", offset=0, text=f"{event}\n")
+    for place, line in enumerate(HOSTILE_LINES):
+        NodeResultFactory(
+            step=step, name=f"{line[:60]}{place}", status="error", message=line[:20_000]
+        )
+    page = opened("/", color_scheme=theme, viewport={"width": width, "height": 900})
+    found = []
+    logs = url(run, "run_logs")
+    addresses = (url(run), logs, f"{logs}?wrap=off", f"{logs}?q=e&hit=2", f"{logs}?stream=events")
+    for address in (*addresses, f"{logs}?q=e", url(run, "run_results")):
+        page.goto(address)
+        found += faults(page)
+        assert page.title().endswith("jobsvc"), address
+        shown = page.locator("main").inner_text()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown), (
+            address
+        )
+        root = "document.documentElement"
+        assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), address
+    page.goto(logs)
+    expect(page.locator("#step-4-L5 .ansi-red")).to_have_text("red")
+    expect(page.locator("#step-4-L2")).to_contain_text("more characters")
+
+    assert found == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -171,8 +172,8 @@ def test_a_search_counts_the_lines_of_all_steps_and_leads_to_each(
     page = text(visitor_of(run.account), url(run, "q=broke"))
 
     assert "2 lines with “broke”." in page
-    assert 'href="?open=4&amp;at=4-2#step-4-L2"' in page
-    assert f'href="?open=5&amp;at=5-2#step-{says_more.index}-L2"' in page
+    assert 'href="?q=broke&amp;hit=1#step-4-L2"' in page
+    assert f'href="?q=broke&amp;hit=2#step-{says_more.index}-L2"' in page
     assert "<mark>BROKE</mark>" in page
 
 
@@ -244,14 +245,152 @@ def test_a_run_without_steps_says_there_is_no_log(visitor_of: VisitorOf) -> None
     assert "There is no log: no step began." in text(visitor_of(run.account), url(run))
 
 
-def test_while_a_run_goes_on_its_logs_say_where_to_follow_them(visitor_of: VisitorOf) -> None:
+def test_while_a_step_speaks_its_log_asks_for_the_next_lines(visitor_of: VisitorOf) -> None:
     step = RunStepFactory(run=RunFactory(running=True), status=RunStatus.RUNNING, started_at=now())
-    says(step, "so far\n")
+    says(step, "one\ntwo\nhalf a li")
+    visitor = visitor_of(step.run.account)
 
-    page = text(visitor_of(step.run.account), url(step.run))
+    page = text(visitor, url(step.run))
+    [asks] = re.findall(r'hx-get="([^"]+line=[^"]+)"', page)
+    LogChunk.objects.create(step=step, stream="console", offset=17, text="ne\nfour\nfi")
+    more = visitor.get(asks.replace("&amp;", "&"), headers={"HX-Request": "true"}).content.decode()
 
-    assert "Follow its log on the summary" in page
-    assert "so far" in page
+    assert lines_in(page, step.index) == [1, 2]
+    assert "half a li" not in page
+    assert lines_in(more, step.index) == [3, 4]
+    assert "<span>half a line</span>" in more
+    assert "line=4" in more
+
+
+def test_the_last_lines_of_a_step_that_ended_ask_for_no_more(visitor_of: VisitorOf) -> None:
+    step = RunStepFactory(
+        run=RunFactory(failed=True), status=RunStatus.ERROR, started_at=now(), finished_at=now()
+    )
+    says(step, "one\ntwo")
+    address = url(step.run, f"step={step.index}&after=4&line=1", "log_tail")
+    visitor = visitor_of(step.run.account)
+
+    last = visitor.get(address, headers={"HX-Request": "true"}).content.decode()
+    end = visitor.get(address.replace("=4&", "=7&"), headers={"HX-Request": "true"})
+
+    assert "<span>two</span>" in last
+    assert "hx-get" not in end.content.decode()
+
+
+def test_a_search_is_gone_through_line_by_line(visitor_of: VisitorOf, run: Run) -> None:
+    step_of(run, 5, RunStatus.SUCCESS, numbered(3000))
+    visitor = visitor_of(run.account)
+
+    page = text(visitor, url(run, "q=word+5&hit=2"))
+
+    assert "Line 2 of 111 with “word 5”" in page
+    assert 'id="step-5-L50"' in page
+    assert "<mark>word 5</mark>0</span>" in page
+    assert 'href="?q=word+5&amp;hit=1#step-5-L5"' in page
+    assert 'href="?q=word+5&amp;hit=3#step-5-L51"' in page
+
+
+def test_a_search_goes_round_at_its_end(visitor_of: VisitorOf, run: Run) -> None:
+    page = text(visitor_of(run.account), url(run, "q=four&hit=99"))
+
+    assert "Line 2 of 2" in page
+    assert 'id="next-hit" class="button" href="?q=four&amp;hit=1#step-4-L1"' in page
+
+
+def test_a_walk_through_nothing_says_so(visitor_of: VisitorOf, run: Run) -> None:
+    assert "0 lines with “zebra”." in text(visitor_of(run.account), url(run, "q=zebra&hit=1"))
+
+
+def test_the_debug_log_leaves_out_what_matters_less(visitor_of: VisitorOf, run: Run) -> None:
+    debug = (
+        "09:00:00.1 [debug] [MainThread]: quiet\n  more of it\n"
+        "09:00:00.2 [warn ] [Thread-1]: careful\n  why\n"
+        "09:00:00.3 [error] [Thread-1]: broken\n"
+    )
+    says(run.steps.get(index=4), debug, stream="debug")
+    visitor = visitor_of(run.account)
+
+    page = text(visitor, url(run, "stream=debug&level=warn"))
+
+    assert lines_in(page, 4) == [3, 4, 5]
+    assert lines_in(text(visitor, url(run, "stream=debug&level=error")), 4) == [5]
+
+
+def test_long_lines_are_wrapped_or_not_by_the_address(visitor_of: VisitorOf, run: Run) -> None:
+    visitor = visitor_of(run.account)
+
+    assert 'class="stack unwrapped"' not in text(visitor, url(run))
+    page = text(visitor, url(run, "wrap=off"))
+    assert 'class="stack unwrapped"' in page
+    assert 'href="?wrap=off&amp;open=3&amp;open=4#step-3"' in page
+
+
+# --- Events --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(run: Run) -> Run:
+    """Its fourth step logged a debug, an info and an error event, two of them of a node."""
+    records = [
+        {"ts": "2026-11-21T09:00:00.1Z", "level": "debug", "name": "Opened", "text": "hello"},
+        {"level": "info", "name": "Started", "node": "model.shop.orders", "text": "1 of 2"},
+        {"level": "error", "name": "Broke", "code": "Q1", "node": "model.shop.items", "text": "no"},
+    ]
+    said = "".join(f"{json.dumps(record)}\n" for record in records)
+    says(run.steps.get(index=4), said, stream="events")
+    return run
+
+
+def test_events_are_a_table_of_the_step_that_failed(visitor_of: VisitorOf, told: Run) -> None:
+    page = text(visitor_of(told.account), url(told, "stream=events"))
+
+    assert "3 events of step 4" in page
+    assert "09:00:00.1" in page
+    assert 'Broke <span class="mut">Q1</span>' in page
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("node=model.shop.items", ["Broke"]),
+        ("level=info", ["Started", "Broke"]),
+        ("q=HELLO", ["Opened"]),
+        ("q=q1", ["Broke"]),
+        ("after=2", ["Broke"]),
+        ("level=nonsense&after=x&step=99999999999999999999", ["Opened", "Started", "Broke"]),
+    ],
+)
+def test_events_are_filtered(
+    visitor_of: VisitorOf, told: Run, query: str, names: list[str]
+) -> None:
+    page = text(visitor_of(told.account), url(told, f"stream=events&{query}"))
+
+    assert re.findall(r"<td>(Opened|Started|Broke)", page) == names
+
+
+def test_a_filter_that_no_event_passes_says_so(visitor_of: VisitorOf, told: Run) -> None:
+    page = text(visitor_of(told.account), url(told, "stream=events&q=%00zebra"))
+
+    assert "None of the 3 events of this step is like that." in page
+
+
+def test_a_step_without_events_leads_to_its_debug_log(visitor_of: VisitorOf, told: Run) -> None:
+    page = text(visitor_of(told.account), url(told, "stream=events&step=3"))
+
+    assert "No events of step 3 are kept." in page
+    assert "?stream=debug&amp;open=3#step-3" in page
+
+
+def test_events_are_shown_page_by_page(visitor_of: VisitorOf, run: Run) -> None:
+    said = "".join(f'{{"text": "word {n}"}}\n' for n in range(1, 251))
+    says(run.steps.get(index=4), said, stream="events")
+    visitor = visitor_of(run.account)
+
+    page = text(visitor, url(run, "stream=events"))
+
+    assert 'href="?stream=events&amp;after=200"' in page
+    assert 'id="event-201"' not in page
+    assert 'id="event-250"' in text(visitor, url(run, "stream=events&after=200"))
 
 
 def test_the_logs_take_few_queries(

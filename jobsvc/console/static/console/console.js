@@ -77,16 +77,6 @@
     }
   });
 
-  // The log stays at its end, unless the reader has scrolled up.
-  let atEnd = true;
-  const toEnd = () => {
-    const log = byId("log");
-    if (log && atEnd) log.scrollTop = log.scrollHeight;
-  };
-  document.addEventListener("htmx:beforeSwap", () => {
-    const log = byId("log");
-    atEnd = !log || log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  });
   let announced = "";
   const announce = (aloud) => {
     const news = document.querySelector("[data-announce]")?.textContent.trim() ?? "";
@@ -94,12 +84,10 @@
     announced = news;
   };
   document.addEventListener("htmx:afterSwap", () => {
-    toEnd();
     showLocalTimes(document);
     announce(true);
   });
 
-  toEnd();
   showLocalTimes(document);
   announce(false);
 })();

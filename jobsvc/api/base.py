@@ -68,6 +68,7 @@ from rest_framework.exceptions import (
     PermissionDenied,
     ValidationError,
 )
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -85,6 +86,9 @@ from jobsvc.api.related import included
 from jobsvc.statuses import State
 
 M = TypeVar("M", bound=Model)
+Rows = TypeVar("Rows", bound=QuerySet[Any])
+
+NAME_A_ROW = frozenset({"pk", "repository_id"})  # of an address
 
 
 class Shape(serializers.ModelSerializer[M]):
@@ -140,9 +144,20 @@ class Body(serializers.Serializer[Any]):
 
 
 class AccountView(APIView):
-    """One address of an account. ``writes`` is what anything but reading needs."""
+    """One address of an account.
+
+    Attributes:
+        writes: what anything but reading needs.
+        own: what is here is the token's own, or its owner's: it lies in no project, and whoever
+            may do anything in the account may do this.
+        placed: a request that changes something without naming a row says in its body where
+            that belongs, and the view calls ``check_place``. Without it, it is the project of
+            the path, or the whole account.
+    """
 
     writes: ClassVar[Action | None] = None
+    own: ClassVar[bool] = False
+    placed: ClassVar[bool] = False
     schema = EnvelopeSchema()
     metadata_class = None  # OPTIONS tells nothing
     content_negotiation_class = AlwaysTheEnvelope
@@ -152,6 +167,9 @@ class AccountView(APIView):
         super().initial(request, *args, **kwargs)
         if "project_id" in kwargs:
             self.project  # noqa: B018 - looked up here, so that no view can leave it out
+        names_a_row = kwargs.keys() & NAME_A_ROW  # which ``find`` then checks
+        if request.method not in SAFE_METHODS and not names_a_row and not self.placed:
+            self.check_place(self.project if "project_id" in kwargs else None)
 
     @property
     def token(self) -> Token:
@@ -182,7 +200,14 @@ class AccountView(APIView):
     def project(self) -> Project:
         """The active project that the path names; 404 without one."""
         rows: QuerySet[Project] = Project.objects.of_account(self.account_id).active()
-        return self.find(rows, self.kwargs["project_id"], "project")
+        return self._look_up(rows, self.kwargs["project_id"], "project")
+
+    def seen(self, rows: Rows, action: Action = Action.READ) -> Rows:
+        """Those of ``rows``, which are the account's, that the token may see, or do ``action`` to.
+
+        Whatever a body or a query names is looked for among these.
+        """
+        return rows if self.own else self.token.access.rows(rows, action)
 
     def find(self, rows: QuerySet[M], pk: int | str, name: str) -> M:
         """The row ``pk`` of ``rows``, which the caller has cut down to the account's.
@@ -191,22 +216,29 @@ class AccountView(APIView):
             NotFound: there is none that the token may see.
             PermissionDenied: the token may see it, but not do to it what the request does.
         """
-        row = self.token.access.rows(rows).filter(pk=pk).first()
+        row = self._look_up(rows, pk, name)
+        self.check_place(row)
+        return row
+
+    def _look_up(self, rows: QuerySet[M], pk: int | str, name: str) -> M:
+        row = self.seen(rows).filter(pk=pk).first()
         if row is None:
             raise NotFound(
                 f"This account has no {name} {pk}. Check the id, or whether it was deleted."
             )
-        self.check_place(row)
         return row
 
-    def check_place(self, row: Model) -> None:
+    def check_place(self, row: Model | None) -> None:
         """Refuse a request that changes where ``row`` is unless the token may do that there.
+
+        Args:
+            row: None is the account as a whole.
 
         Raises:
             PermissionDenied
         """
         needed = needed_for(self.request, self)
-        if needed is not None and not self.token.may(needed, row):
+        if needed is not None and not self.own and not self.token.may(needed, row):
             raise PermissionDenied(
                 f"This token may not {needed.label} there. "
                 "Ask an admin of the account for one with a permission set that allows it."
@@ -284,8 +316,8 @@ class Lists(Resource[M]):
     def get(self, request: Request, **path: Any) -> Answer:
         parameters = request.query_params
         state = wanted_state(parameters)
-        seen = self.token.access.rows(self.rows())
-        rows, echoed = narrow(self._in_state(seen, state), parameters, self.filters)
+        seen = self._in_state(self.seen(self.rows()), state)
+        rows, echoed = narrow(seen, parameters, self.filters)
         if parameters.get("state"):
             echoed["state"] = "all" if state is None else int(state)
         rows, order = ordered(

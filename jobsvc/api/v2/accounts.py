@@ -104,6 +104,7 @@ class AccountShape(Shape[Account]):
 
 
 class _Accounts(Resource[Account]):
+    own = True
     name = "account"
     shape = AccountShape
     orders: ClassVar = ["name"]

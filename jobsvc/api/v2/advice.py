@@ -68,6 +68,8 @@ class JobAdvice(_Advice):
 class NewJobAdvice(_Advice):
     """Advice on a job that is not saved."""
 
+    placed = True
+
     @extend_schema(responses=FindingShape(many=True))
     def post(self, request: Request, **path: Any) -> Answer:
         return self.told_as_if_saved(Job(account=self.account), self.values(partial=False))

@@ -266,6 +266,7 @@ class JobResource(Resource[Job]):
     def save(self, job: Job, values: Mapping[str, Any]) -> Job:
         """Put the body's values on ``job`` and define it."""
         self._place(job, values)
+        self.check_place(job.environment)
         for name in COLUMNS:
             if name in values:
                 setattr(job, name, values[name])
@@ -299,9 +300,10 @@ class JobResource(Resource[Job]):
     def _place(self, job: Job, values: Mapping[str, Any]) -> None:
         """The project, environment and deferral that the body names, out of this account."""
         if "project_id" in values:
-            projects: QuerySet[Project] = Project.objects.of_account(self.account_id)
+            projects = self.seen(Project.objects.of_account(self.account_id))
             job.project = self._named("project_id", projects, values)
-        environments = Environment.objects.of_account(self.account_id).select_related("project")
+        environments = self.seen(Environment.objects.of_account(self.account_id))
+        environments = environments.select_related("project")
         if "environment_id" in values:
             job.environment = self._named("environment_id", environments, values)
         if "deferring_environment_id" in values:
@@ -309,7 +311,7 @@ class JobResource(Resource[Job]):
                 "deferring_environment_id", environments, values
             )
         if "deferring_job_definition_id" in values:
-            jobs = Job.objects.of_account(self.account_id)
+            jobs = self.seen(Job.objects.of_account(self.account_id))
             job.deferring_job = self._named("deferring_job_definition_id", jobs, values)
 
     def _named(self, field: str, rows: QuerySet[Any], values: Mapping[str, Any]) -> Any:
@@ -326,7 +328,8 @@ class JobResource(Resource[Job]):
         condition = (values["job_completion_trigger_condition"] or {}).get("condition")
         if not condition:
             return None
-        upstream = Job.objects.of_account(self.account_id).filter(pk=condition["job_id"]).first()
+        jobs = self.seen(Job.objects.of_account(self.account_id))
+        upstream = jobs.filter(pk=condition["job_id"]).first()
         if upstream is None:
             raise ValidationError(
                 {
@@ -367,6 +370,8 @@ def with_advice(answer: Answer) -> Answer:
 
 class Jobs(Creates[Job], Lists[Job], JobResource):
     """The jobs of an account."""
+
+    placed = True
 
     def create(self, values: dict[str, Any]) -> Job:
         return self.save(Job(account=self.account), values)

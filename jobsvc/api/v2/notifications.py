@@ -187,8 +187,9 @@ class _Notifications(Resource[Notification]):
     name = "notification"
     shape = NotificationShape
     takes = NotificationBody
-    # Who may read an account may set what they are told themselves; see _check_permission.
+    # Who may read anything may set what they are told themselves of it; see check_permission.
     writes = Action.READ
+    own = True
     filters: ClassVar = {
         "external_email": text("external_email__iexact"),
         "slack_channel_id": text("slack_channel_id"),
@@ -199,10 +200,11 @@ class _Notifications(Resource[Notification]):
 
     def rows(self) -> QuerySet[Notification]:
         held = Membership.objects.filter(account=self.account_id)
-        return (
-            Notification.objects.filter(account=self.account_id)
-            .select_related("account", "user")
-            .prefetch_related("rules", Prefetch("user__memberships", held))
+        notifications = Notification.objects.filter(account=self.account_id)
+        if not self.token.may(Action.READ):
+            notifications = notifications.filter(user=self.token.user)
+        return notifications.select_related("account", "user").prefetch_related(
+            "rules", Prefetch("user__memberships", held)
         )
 
     def define(self, row: Notification, values: dict[str, Any]) -> Notification:
@@ -372,6 +374,7 @@ class _Mutes(Resource[Mute]):
     name = "mute"
     shape = MuteShape
     writes = Action.READ
+    own = True
 
     def rows(self) -> QuerySet[Mute]:
         """Those of the token's owner: what others do not want is their own affair."""
@@ -397,6 +400,7 @@ class Unsubscribe(AccountView):
     """Delete every mail that the token's owner has asked for themselves."""
 
     writes = Action.READ
+    own = True
 
     def post(self, request: Request, **path: Any) -> Answer:
         if self.token.user is None:

@@ -136,7 +136,9 @@ class ProjectResource(Resource[Project]):
         return (
             Project.objects.of_account(self.account_id)
             .select_related("connection", "repository")
-            .prefetch_related(Prefetch("environments", Environment.objects.order_by("pk")))
+            .prefetch_related(
+                Prefetch("environments", self.seen(Environment.objects.order_by("pk")))
+            )
         )
 
     def context(self) -> dict[str, Any]:

@@ -84,16 +84,22 @@ class _Variables(Resource[EnvironmentVariable]):
 class Variables(_Variables):
     """POST sets a value; one that is there already is changed."""
 
+    placed = True
+
     def post(self, request: Request, **path: Any) -> Answer:
         values = self.values(partial=False)
         if "raw_value" not in values:
             raise ValidationError({"raw_value": "A new value needs a text. Add it."})
+        environment, job_id = self._environment(values), self._job_id(values)
+        jobs = self.seen(Job.objects.filter(project=self.project))
+        job = jobs.filter(pk=job_id).first() if job_id is not None else None
+        self.check_place(environment or job or self.project)
         row = variables.set_value(
             self.project,
             values["name"],
             values["raw_value"],
-            environment=self._environment(values),
-            job_definition_id=self._job_id(values),
+            environment=environment,
+            job_definition_id=job_id,
         )
         return Answer(self.show(row), 201)
 
@@ -114,7 +120,7 @@ class Variables(_Variables):
             raise ValidationError({"environment_id": "An environment's value needs it. Add it."})
         if pk is None or kind not in (None, VariableScope.ENVIRONMENT):
             return None
-        environment = self.project.environments.active().filter(pk=pk).first()
+        environment = self.seen(self.project.environments.active()).filter(pk=pk).first()
         if environment is None:
             raise ValidationError({"environment_id": "The project has no such environment."})
         return environment
@@ -146,13 +152,14 @@ class VariablesByEnvironment(AccountView):
     """All values but those of jobs, by variable and environment name."""
 
     def get(self, request: Request, **path: Any) -> Answer:
-        names = self.project.environments.active().order_by("pk").values_list("name", flat=True)
-        return Answer(
-            {
-                "environments": [VariableScope.PROJECT.value, *names],
-                "variables": _shown(variables.by_environment(self.project)),
-            }
-        )
+        active = self.seen(self.project.environments.active()).order_by("pk")
+        places = [VariableScope.PROJECT.value, *active.values_list("name", flat=True)]
+        values = variables.by_environment(self.project)
+        seen = {
+            name: {place: row for place, row in its.items() if place in places}
+            for name, its in values.items()
+        }
+        return Answer({"environments": places, "variables": _shown(seen)})
 
 
 class VariablesByScope(AccountView):
@@ -161,7 +168,8 @@ class VariablesByScope(AccountView):
     def get(self, request: Request, **path: Any) -> Answer:
         given = request.query_params.get("job_definition_id", "")
         pk = whole_number(given)
-        job = Job.objects.active().filter(project=self.project, pk=pk).first() if pk else None
+        jobs = self.seen(Job.objects.active().filter(project=self.project))
+        job = jobs.filter(pk=pk).first() if pk else None
         if given.strip() and job is None:
             raise NotFound(f"The project has no job {given}. Check the id.")
         scopes = variables.by_scope(

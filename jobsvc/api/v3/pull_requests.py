@@ -15,7 +15,7 @@ from ci.models import Check, PullRequest
 from ci.providers.base import ProviderUnavailable
 from ci.pull_requests import NotBuilt, approve, jobs_of, rerun
 from jobsvc.api.answers import Answer
-from jobsvc.api.base import Body, Lists, Reads, Resource, Shape
+from jobsvc.api.base import Body, Lists, Reads, Resource, Rows, Shape
 from jobsvc.api.errors import Conflict, Unavailable
 from jobsvc.api.fields import IdField, MomentField
 from jobsvc.api.routes import both
@@ -79,10 +79,13 @@ class _PullRequests(Resource[PullRequest]):
     name = "pull request"
     shape = PullRequestShape
 
+    def seen(self, rows: Rows, action: Action = Action.READ) -> Rows:
+        """Pull requests are those of the project's repository, whichever project that is of."""
+        return rows if rows.model is PullRequest else super().seen(rows, action)
+
     def rows(self) -> QuerySet[PullRequest]:
-        checks = (
-            Check.objects.filter(job__project=self.project).select_related("job").order_by("-pk")
-        )
+        of_project = Check.objects.filter(job__project=self.project)
+        checks = self.token.access.rows(of_project).select_related("job").order_by("-pk")
         return PullRequest.objects.filter(
             repository=self.project.repository_id or 0, repository__account=self.account_id
         ).prefetch_related(Prefetch("checks", checks))
@@ -153,10 +156,11 @@ class Rerun(_PullRequests):
 
     takes = RerunBody
     writes = Action.RUN
+    placed = True
 
     def post(self, request: Request, **path: Any) -> Answer:
         row, token = self.row(), self.token
-        jobs = jobs_of(row.repository).filter(project=self.project)
+        jobs = self.seen(jobs_of(row.repository).filter(project=self.project), Action.RUN)
         if job_id := self.values(partial=False).get("job_id"):
             jobs = jobs.filter(pk=self.find(jobs, job_id, "job for pull requests").pk)
         return self.answer(lambda: rerun(row, jobs, user=token.user, api_token=token))

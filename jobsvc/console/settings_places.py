@@ -44,4 +44,10 @@ SETTINGS: tuple[SettingsPlace, ...] = (
     ),
     SettingsPlace("Tokens", "tokens", "Keys to the API: your own, and the account's."),
     SettingsPlace("Members", "members", "Who is in this account, and what each may do."),
+    SettingsPlace(
+        "Audit log",
+        "audit",
+        "Who changed, started or opened what, when and from where.",
+        Action.WRITE_ACCOUNT,
+    ),
 )

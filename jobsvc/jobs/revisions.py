@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from accounts.audit import actor
+from accounts.audit import actor, without_nul
 from jobsvc.jobs.document import document_of, flat
 from jobsvc.jobs.models import Job, JobRevision, Saving
 
@@ -58,7 +58,7 @@ def keep_what_is(
         restored=restores.number if restores else None,
         actor_kind=who.kind,
         actor_id=who.id,
-        actor_name=who.name[:255],
+        actor_name=without_nul(who.name)[:255],
         source=who.source,
     )
 

@@ -24,6 +24,7 @@ from django.utils.timezone import now
 from accounts.models import Membership, Token
 from ci.models import PullRequest, WebhookDelivery
 from jobsvc.console.urls import urlpatterns
+from jobsvc.jobs.revisions import keep_what_was
 from jobsvc.management.example_data.seed import seed
 from jobsvc.notifications.models import Delivery, Dispatch, Mute, Notification, WebhookSubscription
 from jobsvc.runs.models import Artifact, Run
@@ -37,7 +38,7 @@ MOST_CSS = 45 * 1024  # bytes of a page, as sent
 MOST_JS = 35 * 1024
 MOST_JS_OF_LINEAGE = MOST_JS + 17 * 1024
 # These show one thing each that the example data has not.
-NOT_THERE = {"run_docs_page", "log_tail"}
+NOT_THERE = {"run_docs_page", "log_tail", "job_badge"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def known(run: Run) -> dict[str, Any]:
 
     mute = Mute.objects.create(account=run.account, address="owner@example.com", job=run.job)
     dispatch = Dispatch.objects.latest("pk")
+    keep_what_was(run.job)
     return {
         "account_id": run.account_id,
         "project_id": run.project_id,
@@ -79,6 +81,7 @@ def known(run: Run) -> dict[str, Any]:
         "dispatch_id": dispatch.pk,
         "subscription_id": WebhookSubscription.objects.latest("created_at").pk,
         "mute_id": mute.pk,
+        "revision_number": run.job.revisions.latest("number").number,
         "token_id": first(Token),
         "member_id": first(Membership),
         "variable_name": "DBT_REGION",

@@ -119,6 +119,13 @@ EXTENDED = {
     "tags": "tags",
     "owners": "owners",
 }
+
+
+def api_name_of(name: str) -> str:
+    """What the API calls a field of the form."""
+    return f"extensions.{EXTENDED[name]}" if name in EXTENDED else API_NAMES.get(name, name)
+
+
 # Fields that are columns of the same name.
 COLUMNS = (
     "name",

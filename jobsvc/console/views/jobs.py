@@ -7,6 +7,8 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
@@ -103,6 +105,17 @@ def job_detail(
         "may_edit": membership.may(Action.WRITE_JOBS, job),
     }
     return page(request, membership, "console/job.html", context)
+
+
+@require_safe
+@member_of_account()
+def job_runs(
+    request: HttpRequest, membership: Membership, project_id: int, job_id: int
+) -> HttpResponse:
+    """The runs of a job: those of the list of runs, whose filters may stand beside it."""
+    job = get_object_or_404(_jobs(membership, project_id), pk=job_id)
+    query = urlencode({**request.GET.dict(), "job": job.pk})
+    return redirect(f"{reverse('console:runs', args=[membership.account_id])}?{query}")
 
 
 # --- What can be done with it ------------------------------------------------------------

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialLogin
+from allauth.usersessions.adapter import DefaultUserSessionsAdapter
+from allauth.usersessions.models import UserSession
 from django.http import HttpRequest
 
+from accounts.heard import tell_of
 from accounts.models import User
 
 
@@ -36,3 +41,12 @@ class MembersOnly(DefaultSocialAccountAdapter):  # type: ignore[misc] # allauth 
         sociallogin: SocialLogin,  # noqa: ARG002 - its signature
     ) -> bool:
         return False
+
+
+class Sessions(DefaultUserSessionsAdapter):  # type: ignore[misc] # allauth publishes no types
+    """Sessions on other machines, which their owner can end."""
+
+    def end_sessions(self, sessions: Iterable[UserSession]) -> None:
+        for session in sessions:
+            session.end()
+            tell_of(session.user, "login.session_ended", {"address": [session.ip, None]})

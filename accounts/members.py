@@ -61,9 +61,10 @@ def remove_member(membership: Membership) -> None:
     with _one_at_a_time(membership.account_id):
         membership.refresh_from_db(fields=["permission_set"])
         _refuse_the_last_owner(membership)
-        Token.objects.filter(
+        for token in Token.objects.filter(
             account=membership.account_id, user=membership.user_id, state=State.ACTIVE
-        ).update(state=State.DELETED)
+        ):
+            token.revoke()
         membership.delete()
 
 

@@ -123,7 +123,7 @@ def place_of(model: type[Model]) -> Place:
 
 def spot_of(row: Model) -> Spot:
     """Where ``row`` belongs."""
-    place = place_of(type(row))
+    place = place_of(row.__class__)  # of a request's lazy user, type() would be another
     return Spot(_value(row, place.project), _value(row, place.environment))
 
 

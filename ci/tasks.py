@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils.timezone import now
 
+from accounts import audit
 from ci import deliveries, report, schemas
 from jobsvc.runs.models import Run
 
@@ -12,7 +13,8 @@ from jobsvc.runs.models import Run
 @shared_task
 def read_delivery(delivery_id: int) -> None:
     """A git host told us something: see what follows."""
-    deliveries.read(delivery_id, now())
+    with audit.acting(audit.Actor(kind="git host", source="webhook")):
+        deliveries.read(delivery_id, now())
 
 
 @shared_task

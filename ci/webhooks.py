@@ -16,11 +16,14 @@ from django.utils.timezone import now
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from accounts import audit
+from accounts.audit import AuditEvent
 from ci import deliveries, hooks
 from ci.models import RepositoryHook
 from ci.providers.base import BadDelivery, BadSignature, Event, Head, Ping, provider_for
 from jobsvc.statuses import State
 
+REFUSED = "repository_webhook.refused"
 CHECKED = 2  # secrets that every signature is compared with, however many there are
 NOT_SIGNED = (
     "The signature does not fit. Set the webhook up with this address and the secret that was "
@@ -66,6 +69,7 @@ def _receive(
     Args:
         find: the hook that the address is of, and the secrets that are good for it.
     """
+    hook: RepositoryHook | None = None
     try:
         body = _body_of(request)
         hook, known = find()
@@ -73,6 +77,8 @@ def _receive(
     except TooLarge:
         return _answer(413, f"A delivery has at most {settings.WEBHOOK_MAX_BYTES} bytes.")
     except BadSignature:
+        if hook is not None:
+            _tell_of_refusal(hook, request)
         return _answer(401, NOT_SIGNED)
     except BadDelivery as refused:
         return _answer(400, str(refused))
@@ -81,6 +87,23 @@ def _receive(
     if isinstance(event, Ping):
         return _answer(200, deliveries.REACHED)
     return _answer(202, "Received.")
+
+
+def _tell_of_refusal(hook: RepositoryHook, request: HttpRequest) -> None:
+    """Write down, once for each delivery, that its signature did not fit.
+
+    Only of an address that somebody was given: else whoever can reach us could fill the log.
+    """
+    name = request.headers.get("X-GitHub-Delivery", "")[:100]
+    told = AuditEvent.objects.filter(
+        account=hook.repository.account_id,
+        target_kind="repositoryhook",
+        target_id=str(hook.pk),
+        action=REFUSED,
+    )
+    if not told.filter(differences__delivery=[None, name]).exists():
+        account_id = hook.repository.account_id
+        audit.record(REFUSED, hook, account_id=account_id, differences={"delivery": [None, name]})
 
 
 def _read(request: HttpRequest, body: bytes, known: Sequence[str]) -> tuple[Head, Event, str]:

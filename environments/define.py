@@ -27,7 +27,6 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
-from django.utils.timezone import now
 
 from accounts.models import Account
 from environments import adapters
@@ -131,8 +130,10 @@ def _scheme(remote_url: str) -> str:
 def delete_project(project: Project) -> Project:
     """Mark ``project`` deleted, and with it its environments and jobs. Its runs stay."""
     with _one_at_a_time(project.account_id):
-        project.jobs.filter(state=State.ACTIVE).update(state=State.DELETED, updated_at=now())
-        project.environments.active().update(state=State.DELETED, updated_at=now())
+        jobs, environments = project.jobs.filter(state=State.ACTIVE), project.environments.active()
+        for row in (*jobs.order_by("pk"), *environments.order_by("pk")):
+            row.state = State.DELETED
+            row.save(update_fields=["state", "updated_at"])
         return _mark_deleted(project)
 
 

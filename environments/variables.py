@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Q
 
+from accounts import audit
 from environments.models import (
     Environment,
     EnvironmentVariable,
@@ -166,12 +167,18 @@ def masked(values: Mapping[str, str]) -> dict[str, str]:
 
 def delete_value(row: EnvironmentVariable) -> None:
     """Delete one value; weaker scopes keep theirs."""
-    EnvironmentVariable.objects.filter(pk=row.pk).delete()
+    pk = row.pk
+    row.delete()
+    row.pk = pk  # whoever asked for it is shown what is gone
 
 
 def delete_variable(project: Project, name: str) -> int:
     """Delete every value of a variable, jobs' included. Returns how many there were."""
-    return EnvironmentVariable.objects.filter(project=project, name=name).delete()[0]
+    with transaction.atomic(), audit.as_one("environment_variable.removed", name):
+        rows = list(EnvironmentVariable.objects.filter(project=project, name=name))
+        for row in rows:
+            row.delete()
+    return len(rows)
 
 
 def set_values(
@@ -191,7 +198,7 @@ def set_values(
         ValidationError: keyed by what of ``values`` is wrong.
     """
     made: list[EnvironmentVariable] = []
-    with transaction.atomic():
+    with transaction.atomic(), audit.as_one("environment_variable.changed", new_name or name):
         _lock(project)
         if new_name and new_name != name:
             _rename(project, name, new_name)
@@ -233,7 +240,8 @@ def import_values(
         ValidationError: keyed by the names that cannot be set.
     """
     wrong: dict[str, list[str]] = {}
-    with transaction.atomic():
+    changed = "environment_variable.changed"
+    with transaction.atomic(), audit.as_one(changed, f"{len(values)} variables"):
         _lock(project)
         for name, value in values.items():
             try:
@@ -280,7 +288,9 @@ def _rename(project: Project, name: str, new_name: str) -> None:
                 "Make a new variable instead."
             }
         )
-    rows.filter(name=name).update(name=new_name)
+    for one in rows.filter(name=name):
+        one.name = new_name
+        one.save(update_fields=["name", "updated_at"])
 
 
 def _of_project(project: Project) -> VariableQuerySet:

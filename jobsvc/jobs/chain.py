@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 
+from accounts import audit
 from jobsvc.jobs.extensions import Extensions
 from jobsvc.jobs.models import CompletionTrigger, Job
 from jobsvc.statuses import State
@@ -67,12 +68,31 @@ def set_triggers(job: Job, completion: Completion | None, extended: Extensions) 
     kept = {(trigger.upstream_id, trigger.is_dbt_field) for trigger in wanted}
     gone = [trigger.pk for pair, trigger in there.items() if pair not in kept]
     CompletionTrigger.objects.filter(pk__in=gone).delete()
+    _tell(job, there.values(), wanted)
     for trigger in wanted:
         before = there.get((trigger.upstream_id, trigger.is_dbt_field))
         if before is None:
             trigger.save()
         elif before.statuses != trigger.statuses:
             CompletionTrigger.objects.filter(pk=before.pk).update(statuses=trigger.statuses)
+
+
+def _tell(
+    job: Job, there: Iterable[CompletionTrigger], wanted: Iterable[CompletionTrigger]
+) -> None:
+    """Write down which jobs start ``job`` now and did not, or no longer do, or otherwise."""
+    before, after = (
+        {f"after job {one.upstream_id}": one.statuses for one in triggers}
+        for triggers in (there, wanted)
+    )
+    differences = {
+        name: [before.get(name), after.get(name)]
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }
+    if differences:
+        changed = "job_definition.changed"
+        audit.record(changed, job, account_id=job.account_id, differences=differences)
 
 
 def _wanted(

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
 
+from accounts import audit
 from accounts.models import Account
 from environments.models import EnvironmentType
 from jobsvc.engine.commands import read_selection
@@ -64,8 +65,9 @@ def define_job(
         job.full_clean()
         saving = Saving.CREATED if job.pk is None else Saving.CHANGED
         keep_what_was(job)
-        job.save()
-        set_triggers(job, completion, extended)
+        with audit.as_one():
+            job.save()
+            set_triggers(job, completion, extended)
         keep_what_is(job, Saving.RESTORED if restores else saving, restores=restores)
     return job
 

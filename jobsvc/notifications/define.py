@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Model, QuerySet
 
+from accounts import audit
 from accounts.models import User
 from environments.models import Environment, Project
 from jobsvc.jobs.models import Job
@@ -84,11 +85,24 @@ def define_notification(
     """
     _check_destination(notification)
     notification.full_clean(exclude=["secrets"])
-    notification.save()
-    _replace_lists(notification, lists)
-    if rules is not None:
-        _replace_rules(notification, rules)
+    with audit.as_one():
+        notification.save()
+        before = _told_of(notification)
+        _replace_lists(notification, lists)
+        if rules is not None:
+            _replace_rules(notification, rules)
+        if before != (after := _told_of(notification)):
+            audit.record(
+                "notification.changed",
+                notification,
+                account_id=notification.account_id,
+                differences={"told_of": [before, after]},
+            )
     return notification
+
+
+def _told_of(notification: Notification) -> list[str]:
+    return sorted(str(rule) for rule in NotificationRule.objects.filter(notification=notification))
 
 
 @transaction.atomic
@@ -142,7 +156,11 @@ def forget_all(user: User, account_id: int) -> int:
     own = Notification.objects.filter(
         user=user, account=account_id, type=NotificationType.INTERNAL, state=State.ACTIVE
     )
-    return own.update(state=State.DELETED)
+    rows = list(own)
+    with transaction.atomic():
+        for row in rows:
+            delete_notification(row)
+    return len(rows)
 
 
 def _check_destination(row: Notification) -> None:

@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
 
+from accounts import audit
 from jobsvc import bell, outbound
 from jobsvc.jobs.models import Job
 from jobsvc.notifications import payloads
@@ -66,7 +67,7 @@ def define_webhook(row: WebhookSubscription, values: Mapping[str, Any]) -> Webho
         row.secrets = {"hmac": secrets.token_hex(32)}
         row.save(force_insert=True)
         return row
-    with transaction.atomic():
+    with transaction.atomic(), audit.as_one():
         row.save(update_fields=[*GIVEN, "listens_since", "updated_at"])
         if active and not row.active:
             _begin_anew(row)
@@ -85,6 +86,8 @@ def switch_off(row: WebhookSubscription, *, reason: str | None) -> bool:
         on = WebhookSubscription.objects.filter(pk=row.pk, active=True)
         changed = on.update(active=False, deactivate_reason=reason, updated_at=now())
         give_up(row, "It was not sent: the webhook was switched off.")
+        if changed:
+            _tell(row, {"active": [True, False], "deactivate_reason": [None, reason]})
     row.refresh_from_db()
     return bool(changed)
 
@@ -92,7 +95,8 @@ def switch_off(row: WebhookSubscription, *, reason: str | None) -> bool:
 def remove_webhook(row: WebhookSubscription) -> None:
     """Mark it as deleted, and give up what waits."""
     with transaction.atomic():
-        WebhookSubscription.objects.filter(pk=row.pk).update(state=State.DELETED, updated_at=now())
+        row.state = State.DELETED
+        row.save(update_fields=["state", "updated_at"])
         give_up(row, "It was not sent: the webhook was deleted.")
 
 
@@ -224,7 +228,13 @@ def _begin_anew(row: WebhookSubscription) -> None:
         rests_until=None,
         updated_at=now(),
     )
+    _tell(row, {"active": [False, True]})
     row.refresh_from_db()
+
+
+def _tell(row: WebhookSubscription, differences: Mapping[str, Any]) -> None:
+    changed = "webhook_subscription.changed"
+    audit.record(changed, row, account_id=row.account_id, differences=differences)
 
 
 def _listeners(job: Job, moment: datetime) -> list[WebhookSubscription]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models.functions import Now
 
+from accounts import audit
 from jobsvc.runs import queue
 from jobsvc.runs.models import LostRace, Run, RunTransition
 from jobsvc.statuses import ACTIVE, CancelReason, RunStatus
@@ -26,15 +27,26 @@ def cancel_run(run: Run, *, by: str, reason: CancelReason = CancelReason.USER) -
         except LostRace:
             run.refresh_from_db()  # a worker claimed it meanwhile: ask that worker
         else:
+            _tell(run, reason)
             return run
     if run.status in ACTIVE:
-        Run.objects.filter(pk=run.pk, status__in=ACTIVE, cancel_requested_at=None).update(
+        asked = Run.objects.filter(pk=run.pk, status__in=ACTIVE, cancel_requested_at=None).update(
             cancel_requested_at=Now(), cancel_requested_by=by[:255], cancel_reason=reason
         )
+        if asked:
+            _tell(run, reason)
         run.refresh_from_db()
     if run.is_finished and cancel_retry(run.pk, f"Its retry was cancelled by {by}."):
+        _tell(run, reason, "run.retry_cancelled")
         run.refresh_from_db()
     return run
+
+
+def _tell(run: Run, reason: CancelReason, action: str = "run.cancelled") -> None:
+    """Write down that somebody cancelled ``run``; of what the service does, its page tells."""
+    if audit.actor().is_somebody:
+        why = {"reason": [None, reason.label]}
+        audit.record(action, run, account_id=run.account_id, differences=why)
 
 
 def in_words(by: str, reason: str) -> str:

@@ -6,6 +6,7 @@ import logging
 
 from django.db import transaction
 
+from accounts import audit
 from jobsvc.jobs.models import Job, Saving
 from jobsvc.jobs.revisions import keep_what_is, keep_what_was
 from jobsvc.runs.models import Run
@@ -39,6 +40,12 @@ def deactivate_failing_job(run: Run) -> bool:
         if off:
             job.refresh_from_db()
             keep_what_is(job, Saving.SWITCHED_OFF)
+            audit.record(
+                "job_definition.deactivated",
+                job,
+                account_id=job.account_id,
+                differences={"deactivation_reason": [None, job.deactivation_reason]},
+            )
     return off
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from accounts import audit
 from accounts.models import Token, User
 from environments.variables import TARGET_SCHEMA, checked, value_of_job
 from jobsvc.jobs.define import reactivate_job
@@ -125,6 +126,8 @@ def trigger_run(job: Job, trigger: Trigger, resumption: Resumption | None = None
             given |= {"cause": trigger.cause[:CAUSE_LENGTH], "variables_override": variables}
             RunTrigger.objects.create(run=run, **given)
             RunTransition.objects.create(run=run, to_status=run.status)
+            if audit.actor().is_somebody:
+                _tell(run, trigger, is_retry=resumption is not None)
             settle_overlap(run)
             queue.execute(run.pk)
             queue.react()
@@ -133,6 +136,21 @@ def trigger_run(job: Job, trigger: Trigger, resumption: Resumption | None = None
             raise
         return Run.objects.get(trigger__deduplication_key=trigger.deduplication_key)
     return run
+
+
+def _tell(run: Run, trigger: Trigger, *, is_retry: bool) -> None:
+    """Write down that a person or a token started ``run``; of what it overrides only the names."""
+    given = {"job": run.job.name, "cause": trigger.cause[:CAUSE_LENGTH]} | {
+        field.name: "given"
+        for field in fields(trigger)
+        if field.name.endswith("_override") and getattr(trigger, field.name) not in (None, {})
+    }
+    audit.record(
+        "run.retried" if is_retry else "run.started",
+        run,
+        account_id=run.account_id,
+        differences={name: [None, value] for name, value in given.items()},
+    )
 
 
 def variables_of(trigger: Trigger) -> dict[str, str]:

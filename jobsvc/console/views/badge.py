@@ -3,6 +3,8 @@ address."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -63,7 +65,7 @@ def job_badge_page(
             told = "The old one shows nothing any more." if key else "Anybody who has it sees it."
             messages.success(request, f"The badge has a new address. {told}")
         return redirect("console:job_badge_page", membership.account_id, project_id, job_id)
-    context = {"project": job.project, "job": job, "key": key}
+    context: dict[str, Any] = {"project": job.project, "job": job, "key": key}
     if key is not None:
         place = [membership.account_id, project_id, job_id]
         query = urlencode({"token": text_of(key)})

@@ -8,7 +8,6 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
-from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Membership
@@ -114,8 +113,10 @@ def job_runs(
 ) -> HttpResponse:
     """The runs of a job: those of the list of runs, whose filters may stand beside it."""
     job = get_object_or_404(_jobs(membership, project_id), pk=job_id)
-    query = urlencode({**request.GET.dict(), "job": job.pk})
-    return redirect(f"{reverse('console:runs', args=[membership.account_id])}?{query}")
+    query = request.GET.copy()
+    query["job"] = str(job.pk)
+    address = reverse("console:runs", args=[membership.account_id])
+    return redirect(f"{address}?{query.urlencode()}")
 
 
 # --- What can be done with it ------------------------------------------------------------

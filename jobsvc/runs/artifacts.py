@@ -30,14 +30,13 @@ def of_run(run: Run, step_index: int | None = None) -> list[str]:
 
 def open_artifact(run: Run, path: str, step_index: int | None = None) -> IO[bytes] | None:
     """A file of a step, or of the run as a whole; None if there is none. The caller closes it."""
-    artifact = find_artifact(run, path, step_index)
+    artifact = rows_of(run, path, step_index).first()
     return opened(artifact) if artifact else None
 
 
-def find_artifact(run: Run, path: str, step_index: int | None = None) -> Artifact | None:
-    """The row of a file of a step, or of the run as a whole; None if there is none."""
-    found = _best_first(run, step_index).filter(path=path)
-    return found.select_related("step__run").first()
+def rows_of(run: Run, path: str, step_index: int | None = None) -> QuerySet[Artifact]:
+    """The files at ``path`` of one step, or of the run: the first speaks for it as a whole."""
+    return _best_first(run, step_index).filter(path=path)
 
 
 def opened(artifact: Artifact) -> IO[bytes]:

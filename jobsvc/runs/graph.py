@@ -22,8 +22,8 @@ from environments.models import Environment
 from jobsvc.engine.state import MANIFEST
 from jobsvc.jobs.models import JobType
 from jobsvc.jobs.selection import TESTS, Names, Node, Project, select
-from jobsvc.runs.artifacts import find_artifact, opened
-from jobsvc.runs.models import Artifact, ManifestGraph, Run
+from jobsvc.runs.artifacts import opened, rows_of
+from jobsvc.runs.models import Artifact, ManifestGraph, Run, RunQuerySet
 from jobsvc.statuses import RunStatus
 
 LARGEST_MANIFEST = 64 * 1024**2  # bytes; a larger one takes too long while somebody waits
@@ -34,12 +34,16 @@ START = 60  # nodes that one takes in at a glance
 MOST = 400  # nodes that are drawn at all
 UP, DOWN = 2, 3  # how far one sees around what failed
 
-SECTIONS = ("nodes", "sources", "exposures", "metrics", "unit_tests", "semantic_models")
-SECTIONS += ("saved_queries", "functions")
+SECTIONS = (
+    *("nodes", "sources", "exposures", "metrics", "unit_tests", "semantic_models"),
+    *("saved_queries", "functions"),
+)
 # Of a node: what selecting asks for, and what people are told of it.
-KEPT = ("resource_type", "name", "package_name", "fqn", "original_file_path", "patch_path")
-KEPT += ("tags", "version", "access", "source_name", "group", "relation_name", "attached_node")
-KEPT += ("owner", "description")
+KEPT = (
+    *("resource_type", "name", "package_name", "fqn", "original_file_path", "patch_path"),
+    *("tags", "version", "access", "source_name", "group", "relation_name", "attached_node"),
+    *("owner", "description"),
+)
 NO_CODE = "-- this is longer than what is kept of it --"
 
 _READS = re.compile(r"\benv_var\s*\(\s*(?:'([^'\n]{1,255})'|\"([^\"\n]{1,255})\")")
@@ -50,15 +54,20 @@ class Graph:
     """The nodes of a project and what leads from one to another.
 
     Attributes:
-        run: whose manifest it was.
+        artifact: the manifest.
         variables: names that ``env_var()`` is called with, and the unique ids of what calls it.
         owners: of groups, by the group's name, in words.
     """
 
-    run: Run
+    artifact: Artifact
     project: Project
     variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Run:
+        """Whose manifest it is."""
+        return self.artifact.step.run
 
     @property
     def nodes(self) -> Mapping[str, Node]:
@@ -84,7 +93,9 @@ class Graph:
         if node.resource_type not in TESTS:
             return []
         at = node.about.get("attached_node")
-        return [at] if at in self.nodes else sorted(self.project.parents[test])
+        if isinstance(at, str) and at in self.nodes:
+            return [at]
+        return sorted(self.project.parents[test])
 
     def parents(self, unique_id: str) -> Names:
         return self.project.parents.get(unique_id, frozenset()) & self.drawn
@@ -163,7 +174,9 @@ def selected(graph: Graph, text: str) -> Names:
 def in_folder(graph: Graph, folder: str) -> Names:
     """The nodes whose files lie in ``folder``, as ``folders`` names it, or below it."""
     start = folder.rstrip("/")
-    return frozenset(one for one in graph.drawn if f"{_folder(graph, one)}/".startswith(f"{start}/"))
+    return frozenset(
+        one for one in graph.drawn if f"{_folder(graph, one)}/".startswith(f"{start}/")
+    )
 
 
 def folders(graph: Graph, ids: Iterable[str], *, most: int = START) -> Mapping[str, Names]:
@@ -193,11 +206,11 @@ def _folder(graph: Graph, unique_id: str) -> str:
 
 def manifest_of_run(run: Run) -> Artifact | None:
     """The run's manifest; while it has none, that of the job's newest run before it that has."""
-    own = find_artifact(run, MANIFEST)
+    own = _manifest(run)
     if own is not None:
         return own
-    before = Run.objects.filter(job=run.job_id, pk__lt=run.pk).order_by("-pk")
-    return _newest(before.values_list("pk", flat=True)[:RUNS_BEFORE])
+    before = Run.objects.filter(job=run.job_id, environment=run.environment_id, pk__lt=run.pk)
+    return _newest(before.order_by("-pk").values_list("pk", flat=True)[:RUNS_BEFORE])
 
 
 def manifest_of_environment(environment: Environment) -> Artifact | None:
@@ -211,11 +224,23 @@ def manifest_of_environment(environment: Environment) -> Artifact | None:
     return _newest(runs.order_by("-pk").values_list("pk", flat=True)[:LOOKED_BACK])
 
 
+def manifest_of_project(runs: RunQuerySet) -> Artifact | None:
+    """That of the newest successful one of ``runs``, which are a project's."""
+    found = runs.filter(status=RunStatus.SUCCESS, artifacts_saved=True)
+    return _newest(found.order_by("-pk").values_list("pk", flat=True)[:LOOKED_BACK])
+
+
 def _newest(candidates: Iterable[int]) -> Artifact | None:
     """The manifest of the newest of the runs ``candidates`` that has one."""
     has_one = Artifact.objects.filter(step__run=OuterRef("pk"), path=MANIFEST)
     run = Run.objects.filter(Exists(has_one), pk__in=list(candidates)).order_by("-pk").first()
-    return find_artifact(run, MANIFEST) if run else None
+    return _manifest(run) if run else None
+
+
+def _manifest(run: Run) -> Artifact | None:
+    """With its graph, where it has one already."""
+    rows = rows_of(run, MANIFEST).select_related("step__run", "graph").defer("graph__code")
+    return rows.first()
 
 
 # --- Keeping it -------------------------------------------------------------------------------
@@ -229,23 +254,22 @@ def graph_of(artifact: Artifact) -> Graph | None:
     if project is None:
         return None
     more = json.loads(text)
-    return Graph(artifact.step.run, project, more["variables"], more["owners"])
+    return Graph(artifact, project, more["variables"], more["owners"])
 
 
-def code_of(artifact: Artifact, unique_id: str) -> str:
+def code_of(graph: Graph, unique_id: str) -> str:
     """The source of a node, as the project has it; empty where there is none."""
-    _kept(artifact)
-    packed = ManifestGraph.objects.values_list("code", flat=True).get(artifact=artifact)
+    packed = ManifestGraph.objects.values_list("code", flat=True).get(artifact=graph.artifact)
     code = json.loads(zlib.decompress(packed))
     return str(code.get(unique_id, ""))
 
 
 def _kept(artifact: Artifact) -> ManifestGraph:
     """What is kept of ``artifact``, worked out if nobody looked at it before."""
-    found = ManifestGraph.objects.filter(artifact=artifact).defer("code").first()
-    if found is not None:
-        return found
-    small, code = _worked_out(artifact)
+    try:
+        return artifact.graph
+    except ManifestGraph.DoesNotExist:
+        small, code = _worked_out(artifact)
     # Two that look at once work out the same.
     return ManifestGraph.objects.get_or_create(
         artifact=artifact,

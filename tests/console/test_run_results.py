@@ -16,6 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from jobsvc.console.export import harmless
 from jobsvc.runs.models import NodeResult, Run, RunStep
 from tests.factories import ArtifactFactory, NodeResultFactory, RunFactory, RunStepFactory
+from tests.manifests import entry, left, manifest_of
 
 VisitorOf = Callable[..., Client]
 HTMX = {"HX-Request": "true"}
@@ -138,10 +139,34 @@ def test_the_table_takes_as_many_queries_however_long_it_is(
 ) -> None:
     for number in range(60):
         node_of(step, f"of_many_{number}")
+    left(step, manifest_of(entry("model.shop.broke", "model.shop.went_well")))
     visitor = visitor_of(step.run.account)
+    text(visitor, url(step.run, "node=model.shop.broke"))
 
     with django_assert_max_num_queries(15):
         text(visitor, url(step.run, "node=model.shop.broke"))
+
+
+def test_a_node_shows_its_source_and_what_lies_around_it(
+    visitor_of: VisitorOf, step: RunStep
+) -> None:
+    broke = entry("model.shop.broke", "model.shop.went_well", raw_code="select <1>")
+    left(step, manifest_of(entry("model.shop.went_well"), broke))
+
+    page = text(visitor_of(step.run.account), url(step.run, "status=error&node=model.shop.broke"))
+
+    assert "<code>select &lt;1&gt;</code>" in page
+    assert "?status=error&amp;node=model.shop.went_well#node" in page
+
+
+def test_a_node_tells_how_long_it_waited_for_a_thread(visitor_of: VisitorOf, step: RunStep) -> None:
+    late = node_of(step, "late", after=9, took=1)
+    node_of(step, "needed", after=0, took=4)
+    left(step, manifest_of(entry("model.shop.needed"), entry(late.unique_id, "model.shop.needed")))
+
+    page = text(visitor_of(step.run.account), url(step.run, f"node={late.unique_id}"))
+
+    assert "<dt>Waited for a thread</dt><dd>5.00 s</dd>" in page
 
 
 # --- As a file ---------------------------------------------------------------------------

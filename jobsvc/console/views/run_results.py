@@ -5,33 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Case, Count, IntegerField, Q, QuerySet, Value, When
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from accounts.models import Membership
 from jobsvc.console.access import is_fragment, member_of_account
 from jobsvc.console.asked import LARGEST_NUMBER, number
 from jobsvc.console.export import Cell, csv_response
-from jobsvc.console.pictures.node_strip import node_strip
+from jobsvc.console.node_part import node_part
 from jobsvc.console.views.run_header import run_of, run_page
 from jobsvc.engine.events import RUNNING
 from jobsvc.engine.results import FAILED
-from jobsvc.runs.artifacts import opened
 from jobsvc.runs.looks import look_of_node
-from jobsvc.runs.models import Artifact, NodeResult, Run
+from jobsvc.runs.models import NodeResult, Run
 
 PAGE_SIZE = 50  # nodes
 LONGEST_SEARCH = 200  # characters
-HISTORY = 20  # results of a node in the picture
-LOOKED_BACK = 60  # runs of the job in which they are looked for
-LARGEST_SQL = 128 * 1024  # bytes of compiled SQL that are shown
 
 # What a reader looks for comes first.
 RANK = Case(
@@ -90,28 +85,6 @@ class Choice:
     number: int
 
 
-@dataclass(frozen=True)
-class NodePart:
-    """What is shown of one node.
-
-    Attributes:
-        timing: (what, how long) in the order in which it happened.
-        sql: what was sent to the warehouse, at most ``LARGEST_SQL``; empty where none was kept.
-        is_cut: there is more of it than is shown.
-        picture: its last results, in this run and earlier ones of the job.
-        others: its results in other steps of this run.
-    """
-
-    node: NodeResult
-    timing: Sequence[tuple[str, str]]
-    sql: str
-    is_cut: bool
-    sql_path: str
-    picture: SafeString
-    history: Sequence[NodeResult]
-    others: Sequence[NodeResult]
-
-
 @require_safe
 @member_of_account()
 def run_results(
@@ -142,7 +115,8 @@ def run_results(
         "nodes": shown[:PAGE_SIZE],
         "more": _after(shown[PAGE_SIZE - 1]) if len(shown) > PAGE_SIZE else "",
         "is_first": after is None,
-        "part": _node_part(run, request.GET.get("node", ""), number(request, "step")),
+        "part": node_part(run, request.GET.get("node", ""), number(request, "step")),
+        "kept": asked.query,
     }
     template = "console/run_results.html"
     if is_fragment(request):
@@ -222,84 +196,3 @@ def _rows(nodes: QuerySet[NodeResult]) -> Iterator[Sequence[Cell]]:
 
 def _iso(moment: datetime | None) -> str:
     return moment.isoformat() if moment else ""
-
-
-# --- One node -----------------------------------------------------------------------------
-
-
-def _node_part(run: Run, unique_id: str, step: int | None) -> NodePart | None:
-    """The node of ``?node=``; of the step ``?step=``, else of the last that ran it."""
-    if not unique_id or "\0" in unique_id:
-        return None
-    results = NodeResult.objects.filter(run=run, unique_id=unique_id).select_related("step")
-    found = list(results.order_by("-step__index"))
-    if not found:
-        return None
-    node = next((one for one in found if one.step.index == step), found[0])
-    history = _history(run, unique_id)
-    sql, path, is_cut = _compiled(node)
-    return NodePart(
-        node=node,
-        timing=_timing(node),
-        sql=sql,
-        is_cut=is_cut,
-        sql_path=path,
-        picture=node_strip(history),
-        history=history[::-1],
-        others=[one for one in found if one != node],
-    )
-
-
-def _history(run: Run, unique_id: str) -> list[NodeResult]:
-    """Its results up to this run, oldest first; of each run the last."""
-    runs = Run.objects.filter(job=run.job_id, pk__lte=run.pk).order_by("-pk")
-    results = (
-        NodeResult.objects.filter(run__in=runs.values("pk")[:LOOKED_BACK], unique_id=unique_id)
-        .defer("message")
-        .order_by("-run", "-step__index")
-    )
-    of_run: dict[int, NodeResult] = {}
-    for result in results:
-        of_run.setdefault(result.run_id, result)
-    return list(of_run.values())[:HISTORY][::-1]
-
-
-def _timing(node: NodeResult) -> list[tuple[str, str]]:
-    parts = []
-    if node.started_at and node.step.started_at:
-        before = node.started_at - node.step.started_at
-        parts.append(("Began, after its step did", _seconds(before)))
-    if node.started_at and node.executing_at:
-        parts.append(("Compiling", _seconds(node.executing_at - node.started_at)))
-    if node.executing_at and node.finished_at:
-        parts.append(("Executing", _seconds(node.finished_at - node.executing_at)))
-    if node.took is not None:
-        parts.append(("In all", _seconds(node.took)))
-    return parts
-
-
-def _seconds(length: timedelta) -> str:
-    seconds = max(length.total_seconds(), 0.0)
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:,.0f} s"
-
-
-def _compiled(node: NodeResult) -> tuple[str, str, bool]:
-    """The node's compiled SQL, its path, and whether it was cut; empty where none was kept."""
-    package = node.unique_id.split(".")[1] if "." in node.unique_id else ""
-    artifact = (
-        Artifact.objects.filter(
-            step=node.step_id,
-            path__startswith=f"compiled/{package}/",
-            path__endswith=f"/{node.name}.sql",
-        )
-        .order_by("path")
-        .first()
-    )
-    if artifact is None:
-        return "", "", False
-    try:
-        with opened(artifact) as file:
-            text = file.read(LARGEST_SQL + 1)
-    except FileNotFoundError:
-        return "", "", False
-    return text[:LARGEST_SQL].decode(errors="replace"), artifact.path, len(text) > LARGEST_SQL

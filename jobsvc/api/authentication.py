@@ -29,7 +29,7 @@ class TokenAuthentication(BaseAuthentication):
             raise AuthenticationFailed(
                 "This token is unknown, revoked or expired. Send one that is valid."
             )
-        token.note_use()
+        token.note_use(audit.actor().address)
         owner = f" of {token.user}" if token.user else ""
         audit.acts_by_token(token.pk, f"{token}{owner}")
         return token.user or AnonymousUser(), token

@@ -15,17 +15,18 @@ class SettingsPlace:
         name: of its address, which takes the account's id alone. Pages below that address are
             the place's own.
         about: what is found there, in a sentence.
-        may: what somebody must be allowed to do to see it.
+        may: what somebody must be allowed to do in the whole account to see it; None for what
+            is there for every member.
     """
 
     words: str
     name: str
     about: str
-    may: Action = Action.READ
+    may: Action | None = Action.READ
 
 
 SETTINGS: tuple[SettingsPlace, ...] = (
-    SettingsPlace("Projects", "projects", "Where each project's code is, and what it lacks."),
+    SettingsPlace("Projects", "projects", "Where each project's code is, and what it lacks.", None),
     SettingsPlace("Connections", "connections", "How each warehouse is reached."),
     SettingsPlace(
         "Repositories",
@@ -36,13 +37,14 @@ SETTINGS: tuple[SettingsPlace, ...] = (
         "Notifications",
         "notifications",
         "Who is told by mail or chat when jobs fail, recover or do not start, and what was told.",
+        None,
     ),
     SettingsPlace(
         "Webhooks",
         "webhooks",
         "Addresses that are posted to when runs start, end or fail, and what they answered.",
     ),
-    SettingsPlace("Tokens", "tokens", "Keys to the API: your own, and the account's."),
+    SettingsPlace("Tokens", "tokens", "Keys to the API: your own, and the account's.", None),
     SettingsPlace("Members", "members", "Who is in this account, and what each may do."),
     SettingsPlace(
         "Audit log",

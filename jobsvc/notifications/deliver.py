@@ -128,7 +128,7 @@ def _why_not(delivery: Delivery) -> str:
         return ""
     if asked.state != State.ACTIVE:
         return "The notification was deleted meanwhile."
-    if asked.type == NotificationType.INTERNAL and not _is_reader(asked.user, asked.account_id):
+    if asked.type == NotificationType.INTERNAL and not _is_reader(asked.user, delivery):
         return "The person may not read this account any more."
     return ""
 
@@ -146,8 +146,8 @@ def _still_wanted(deliveries: Sequence[Delivery]) -> list[Delivery]:
     return wanted
 
 
-def _is_reader(user: User | None, account_id: int) -> bool:
-    return user is not None and may_read(user, account_id)
+def _is_reader(user: User | None, delivery: Delivery) -> bool:
+    return user is not None and may_read(user, delivery.account_id, delivery.job)
 
 
 def _close(delivery: Delivery, status: DeliveryStatus, error: str = "") -> None:

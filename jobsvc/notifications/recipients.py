@@ -12,7 +12,7 @@ from django.core.validators import validate_email
 from django.db.models import Q
 
 from accounts.models import Account, Membership, User
-from accounts.roles import Action, allows
+from accounts.roles import Action
 from environments.models import Environment
 from jobsvc.jobs.models import Job
 from jobsvc.notifications.events import Standing
@@ -122,11 +122,11 @@ def recipients_of_job(job: Job, event: Event) -> list[Recipient]:
 
 def admins_of(account: Account, event: Event, why: str) -> list[Recipient]:
     """The people who manage the account: its people, its tokens and its webhooks."""
-    held = Membership.objects.filter(account=account, user__is_active=True)
+    held = Membership.objects.active().filter(account=account).with_groups()
     admins = [
         one.user
         for one in held.select_related("user").order_by("user__email")
-        if allows(one.permission_set, Action.WRITE_ACCOUNT)
+        if one.may(Action.WRITE_ACCOUNT)
     ]
     return [
         Recipient(channel="email", address=user.email.lower(), event=event, why=(why,))
@@ -134,17 +134,21 @@ def admins_of(account: Account, event: Event, why: str) -> list[Recipient]:
     ]
 
 
-def to(notification: Notification, event: Event, why: str) -> Recipient | None:
+def to(
+    notification: Notification, event: Event, why: str, job: Job | None = None
+) -> Recipient | None:
     """``notification`` as a recipient; None for who may not be told.
 
-    A member is told for as long as they are one, may sign in, and may read the account.
+    A member is told for as long as they are one, may sign in, and may read ``job``, or, where
+    it is of none, anything in the account.
     """
     kind = NotificationType(notification.type)
     address = notification.slack_channel_name or str(notification)
     if kind == NotificationType.INTERNAL:
-        if notification.user is None or not may_read(notification.user, notification.account_id):
+        user, account_id = notification.user, notification.account_id
+        if user is None or not may_read(user, account_id, job):
             return None
-        address = notification.user.email.lower()
+        address = user.email.lower()
     elif kind == NotificationType.EXTERNAL:
         address = (notification.external_email or "").lower()
     return Recipient(
@@ -156,11 +160,15 @@ def to(notification: Notification, event: Event, why: str) -> Recipient | None:
     )
 
 
-def may_read(user: User, account_id: int) -> bool:
-    held = Membership.objects.filter(
-        account=account_id, user=user, user__is_active=True, account__state=State.ACTIVE
-    )
-    return any(allows(name, Action.READ) for name in held.values_list("permission_set", flat=True))
+def may_read(user: User, account_id: int, job: Job | None = None) -> bool:
+    """Whether ``user`` may read ``job``, or, where that is None, anything in the account."""
+    members = Membership.objects.active().filter(account__state=State.ACTIVE).with_groups()
+    member = members.filter(account=account_id, user=user).first()
+    if member is None:
+        return False
+    if job is None:
+        return member.access.may_somewhere(Action.READ)
+    return member.may(Action.READ, job)
 
 
 # --- Rules -------------------------------------------------------------------------------
@@ -197,7 +205,7 @@ def _by_rules(
         why = _why(rule, job)
         if event == Event.DEACTIVATED and event not in events:
             event = Event.NEAR_DEACTIVATION
-        if recipient := to(rule.notification, event, why):
+        if recipient := to(rule.notification, event, why, job):
             yield recipient
 
 

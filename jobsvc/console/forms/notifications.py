@@ -7,9 +7,10 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from accounts.models import Account, User
+from accounts.models import Membership, User
 from environments.models import Environment, Project
 from jobsvc import outbound
+from jobsvc.console.access import seen
 from jobsvc.jobs.models import Job
 from jobsvc.notifications.define import About
 from jobsvc.notifications.models import (
@@ -68,9 +69,8 @@ class DestinationForm(forms.Form):
         self.notification = notification
         offered = OFFERED if kind in OFFERED else (kind, *OFFERED)
         self.fields["type"].choices = [(one.value, one.label) for one in offered]  # type: ignore[attr-defined]  # a choice field
-        people = User.objects.filter(
-            memberships__account=notification.account_id, is_active=True
-        ).order_by("email")
+        members = Membership.objects.active().filter(account=notification.account_id)
+        people = User.objects.filter(memberships__in=members).order_by("email")
         self.fields["user"].queryset = people  # type: ignore[attr-defined]  # a field of rows
         self.fields["webhook_url"].help_text = (
             "It is set, and is not shown again. Type another to replace it."
@@ -121,17 +121,21 @@ class AboutForm(forms.Form):
         required=False,
     )
 
-    def __init__(self, data: Any = None, *, account: Account, prefix: str | None = None) -> None:
+    def __init__(
+        self, data: Any = None, *, membership: Membership, prefix: str | None = None
+    ) -> None:
         super().__init__(data, prefix=prefix)
-        projects = Project.objects.of_account(account.pk).active().order_by("name", "pk")
+        account = membership.account
+        projects = seen(membership, Project.objects.of_account(account.pk).active())
+        projects = projects.order_by("name", "pk")
         environments = (
-            Environment.objects.of_account(account.pk)
-            .active()
+            seen(membership, Environment.objects.of_account(account.pk).active())
             .filter(project__in=projects)
             .select_related("project")
             .order_by("project__name", "name", "pk")
         )
-        jobs = Job.objects.of_account(account.pk).active().order_by("name", "pk")
+        jobs = seen(membership, Job.objects.of_account(account.pk).active())
+        jobs = jobs.order_by("name", "pk")
         self.fields["about"].choices = [  # type: ignore[attr-defined]  # a choice field
             ("", "choose …"),
             ("account:0", f"Every job of {account}"),

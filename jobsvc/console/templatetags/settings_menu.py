@@ -30,7 +30,7 @@ def settings_entries(context: dict[str, Any], membership: Membership) -> list[En
     path = context["request"].path
     entries = []
     for place in SETTINGS:
-        if not membership.may(place.may):
+        if place.may is not None and not membership.may(place.may):
             continue
         url = reverse(f"console:{place.name}", args=[membership.account_id])
         is_here = path.rstrip("/") == url.rstrip("/")

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.models import Membership
 from accounts.roles import Action
 from environments.models import Environment, Project
-from jobsvc.console.access import member_of_account, page
+from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.asked import number
 from jobsvc.console.forms.notifications import AboutForm, DestinationForm
 from jobsvc.console.forms.refusals import tell
@@ -118,9 +118,12 @@ def _told(membership: Membership, notifications: Iterable[Notification]) -> dict
 def _names(membership: Membership, abouts: Iterable[About]) -> dict[About, str]:
     account = membership.account_id
     rows: dict[Scope, tuple[QuerySet[Any], str]] = {
-        Scope.JOB: (Job.objects.of_account(account), "{}"),
-        Scope.ENVIRONMENT: (Environment.objects.of_account(account), "every job of {}"),
-        Scope.PROJECT: (Project.objects.of_account(account), "every job of {}"),
+        Scope.JOB: (seen(membership, Job.objects.of_account(account)), "{}"),
+        Scope.ENVIRONMENT: (
+            seen(membership, Environment.objects.of_account(account)),
+            "every job of {}",
+        ),
+        Scope.PROJECT: (seen(membership, Project.objects.of_account(account)), "every job of {}"),
     }
     names = {About(scope=Scope.ACCOUNT): f"every job of {membership.account}"}
     asked: dict[Scope, list[int]] = {}
@@ -176,7 +179,7 @@ def _edit(request: HttpRequest, membership: Membership, notification: Notificati
     is_new, given = notification.pk is None, request.POST or None
     may_choose = membership.may(Action.WRITE_ACCOUNT)
     form = DestinationForm(given, notification=notification) if may_choose else None
-    about = AboutForm(given, account=membership.account) if is_new else None
+    about = AboutForm(given, membership=membership) if is_new else None
     forms = [one for one in (form, about) if one is not None]
     valid = [one.is_valid() for one in forms]  # each, so that each says what is wrong with it
     if request.method == "POST" and all(valid):
@@ -218,7 +221,7 @@ def notification_detail(
     """What one is told of and was told; POST adds something to be told of, or replaces that."""
     notification = _notification(membership, notification_id)
     may_change = _may_change(membership, notification)
-    form = AboutForm(request.POST or None, account=membership.account) if may_change else None
+    form = AboutForm(request.POST or None, membership=membership) if may_change else None
     if request.method == "POST":
         _refuse_where_others(membership, notification)
     if request.method == "POST" and form is not None and form.is_valid():
@@ -312,6 +315,8 @@ def notification_test(
 def notification_deliveries(request: HttpRequest, membership: Membership) -> HttpResponse:
     """The log of messages, newest first; ``?status=`` shows those that were given up, say."""
     deliveries = Delivery.objects.filter(account=membership.account_id)
+    if not membership.may(Action.READ):
+        deliveries = deliveries.filter(address__iexact=membership.user.email)
     status = request.GET.get("status", "")
     status = status if status in DeliveryStatus.values else ""
     if status:
@@ -347,6 +352,8 @@ def mute_end(request: HttpRequest, membership: Membership, mute_id: int) -> Http
 
 def _notifications(membership: Membership) -> QuerySet[Notification]:
     rows = Notification.objects.filter(account=membership.account_id, state=State.ACTIVE)
+    if not membership.may(Action.READ):
+        rows = rows.filter(user=membership.user)
     return rows.select_related("account", "user")
 
 

@@ -10,6 +10,7 @@ from celery import Task, shared_task
 from celery.signals import worker_ready, worker_shutdown
 from django.utils.timezone import now
 
+from accounts import audit
 from jobsvc.runs import chain, deactivate, dispatch, react, retry, schedule, workers
 from jobsvc.runs import prune as pruning
 from jobsvc.runs import watch as watchdog
@@ -96,6 +97,7 @@ def watch() -> None:
 def prune() -> None:
     """Remove what has been kept long enough."""
     pruning.prune(now())
+    audit.prune(now())
 
 
 def _ended_by(transition_id: int) -> RunQuerySet:

@@ -10,6 +10,8 @@ from django.core.management.base import BaseCommand
 from django.template.defaultfilters import filesizeformat
 from django.utils.timezone import now
 
+from accounts import audit
+from accounts.audit import AuditEvent
 from jobsvc.runs.prune import doomed, prune
 
 MOST_NAMED = 20  # ids of runs in one line
@@ -17,9 +19,9 @@ MOST_NAMED = 20  # ids of runs in one line
 
 class Command(BaseCommand):
     help = (
-        "Remove runs, logs and artifacts that are older than JOBSVC_KEEP_RUNS_DAYS, "
-        "JOBSVC_KEEP_LOGS_DAYS and JOBSVC_KEEP_ARTIFACTS_DAYS say. State that a job or an "
-        "environment is compared with stays."
+        "Remove runs, logs, artifacts and audit events that are older than JOBSVC_KEEP_RUNS_DAYS, "
+        "JOBSVC_KEEP_LOGS_DAYS, JOBSVC_KEEP_ARTIFACTS_DAYS and JOBSVC_AUDIT_DAYS say. State "
+        "that a job or an environment is compared with stays."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,6 +39,8 @@ class Command(BaseCommand):
             f"{verb} artifacts{_after(settings.KEEP_ARTIFACTS_DAYS)} of: {_named(gone.artifacts)}\n"
             f"Artifacts in all of them: {size}"
         )
+        events = AuditEvent.objects.past_keeping(now()).count() if dry_run else audit.prune(now())
+        self.stdout.write(f"{verb} audit events{_after(settings.AUDIT_DAYS)}: {events}")
         for run, reason in gone.in_use.items():
             self.stdout.write(f"Stays: run {run}. {reason}")
 

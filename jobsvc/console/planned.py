@@ -50,10 +50,21 @@ class Planned:
 
     def line(self) -> Line:
         """Its line of the picture."""
-        name = str(self.job)
+        name, rests = str(self.job), self._rest()
         if self.often:
-            return Line(name, self.address, always=f"{self.words}: too often for marks")
-        return Line(name, self.address, [self._mark(moment) for moment in self.moments])
+            words = f"{self.words}: too often for marks"
+            return Line(name, self.address, always=words, rests=rests)
+        marks = [self._mark(moment) for moment in self.moments]
+        return Line(name, self.address, marks, rests=rests)
+
+    def _rest(self) -> Mark | None:
+        """The pause that is going on, from before whatever is drawn."""
+        if self.pause is None:
+            return None
+        until = self.pause.until
+        words = f"until {until.astimezone(UTC):%a %Y-%m-%d %H:%M} UTC" if until else "until resumed"
+        end = until or datetime.max.replace(tzinfo=UTC)
+        return Mark(datetime.min.replace(tzinfo=UTC), end, f"{self.job}: paused {words}")
 
     def _mark(self, moment: datetime) -> Mark:
         takes = f", usually {duration(self.usual)}" if self.usual else ""

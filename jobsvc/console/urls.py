@@ -10,10 +10,12 @@ from django.urls.converters import IntConverter, StringConverter
 from django.views.generic import RedirectView
 
 from jobsvc.console.views import (
-    badge,
     audit,
+    badge,
     connections,
+    docs,
     environments,
+    go,
     home,
     job_changes,
     job_editor,
@@ -97,12 +99,19 @@ urlpatterns = [
     *both("deploy/<number:account_id>/setup/sample", setup.setup_sample, "setup_sample"),
     *both("deploy/<number:account_id>/setup/test", setup.setup_test, "setup_test"),
     *both("deploy/<number:account_id>/setup/job", setup.setup_job, "setup_job"),
+    *both("deploy/<number:account_id>/go", go.go, "go"),
     *both("deploy/<number:account_id>/queue", queue.queue, "queue"),
     *both(f"{WORKER}/drain", queue.worker_drain, "worker_drain"),
     *both(f"{WORKER}/resume", queue.worker_resume, "worker_resume"),
     *both("deploy/<number:account_id>/schedule", schedule.schedule, "schedule"),
+    *both("deploy/<number:account_id>/schedule/calendar", schedule.calendar_switch, "calendar"),
+    path("feeds/<str:key>/schedule.ics", schedule.calendar_feed, name="calendar_feed"),
     *both("deploy/<number:account_id>/runs", run_list.run_list, "runs"),
     *both("deploy/<number:account_id>/runs/cancel", run_list.cancel_queued, "cancel_queued"),
+    *both(f"{PROJECT}/docs", docs.docs, "docs"),
+    *both(f"{PROJECT}/docs/link", docs.docs_link, "docs_link"),
+    *both(f"{PROJECT}/docs/public", docs.docs_public, "docs_public"),
+    *both(f"{PROJECT}/jobs/<number:job_id>/docs", run_docs.job_docs_on, "job_docs_on"),
     *both(PROJECT, RedirectView.as_view(pattern_name="console:jobs"), "project"),
     *both(f"{PROJECT}/jobs", jobs.job_list, "jobs"),
     *both(f"{PROJECT}/jobs/new", job_editor.new, "job_new"),
@@ -238,6 +247,8 @@ urlpatterns = [
     *both(
         f"{WEBHOOK}/events/<number:dispatch_id>/replay", webhooks.webhook_replay, "webhook_replay"
     ),
+    *both(f"{PROJECT}/runs/<number:run_id>/older", shell.run_older, "run_older"),
+    *both(f"{PROJECT}/runs/<number:run_id>/newer", shell.run_newer, "run_newer"),
     # Short and old forms, from chat, mails and tools.
     *both("r/<number:run_id>", shell.short_run, "short_run"),
     *both("j/<number:job_id>", shell.short_job, "short_job"),

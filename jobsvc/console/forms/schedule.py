@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -142,3 +143,27 @@ def initial_schedule(job: Job) -> dict[str, Any]:
     elif job.cron and time.get("type") == "every_hour":
         shown["schedule_kind"] = EVERY
     return shown
+
+
+def shifted(shown: Mapping[str, Any], hours: int) -> dict[str, Any] | None:
+    """What ``initial_schedule`` shows, so many hours later; None where that means another day,
+    or where the job is due in every hour."""
+    every_day = len(shown["days"]) == len(WEEK)
+    if shown["schedule_kind"] == HOURS:
+        moved = _moved(str(shown["hours"]).replace(" ", ""), hours, may_wrap=every_day)
+        return None if moved is None else {**shown, "hours": moved.replace(",", ", ")}
+    if shown["schedule_kind"] != CRON or len(shown["cron"].split()) != schedule.FIELDS:
+        return None
+    minute, hour, *days = shown["cron"].split()
+    moved = _moved(hour, hours, may_wrap=set(days) == {"*"})
+    return None if moved is None else {**shown, "cron": " ".join([minute, moved, *days])}
+
+
+def _moved(field: str, hours: int, *, may_wrap: bool) -> str | None:
+    words = field.split(",")
+    if not all(word.isascii() and word.isdigit() for word in words):
+        return None  # a range or a step
+    moved = [int(word) + hours for word in words]
+    if not may_wrap and any(not 0 <= hour <= 23 for hour in moved):
+        return None
+    return ",".join(str(hour) for hour in sorted({hour % 24 for hour in moved}))

@@ -30,12 +30,16 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """One job's marks. One that is due too often for marks has ``always``, which says so."""
+    """One job's marks. One that is due too often for marks has ``always``, which says so.
+
+    ``rests`` is the time in which it is paused.
+    """
 
     name: str
     href: str
     marks: Sequence[Mark] = ()
     always: str = ""
+    rests: Mark | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,22 @@ def _line(line: Line, scale: _Scale, place: int, *, named: bool) -> SafeString:
             href=line.href,
             aria_label=f"{line.name}: {line.always}",
         )
-    return element("g", name, always, joined(_mark(mark, line, scale, top) for mark in line.marks))
+    rests = _rest(line.rests, scale, top) if line.rests else None
+    marks = joined(_mark(mark, line, scale, top) for mark in line.marks)
+    return element("g", name, rests, always, marks)
+
+
+def _rest(rest: Mark, scale: _Scale, top: float) -> SafeString:
+    begin = scale.x(rest.begin)
+    return element(
+        "rect",
+        element("title", rest.words),
+        class_="resting",
+        x=begin,
+        y=top + PAD + 4,
+        width=scale.x(rest.end) - begin,
+        height=ROW - 2 * PAD - 8,
+    )
 
 
 def _mark(mark: Mark, line: Line, scale: _Scale, top: float) -> SafeString:

@@ -24,7 +24,7 @@ from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.asked import number
 from jobsvc.console.forms.job import JobForm
 from jobsvc.console.forms.job_extras import TellForm, variable_rows
-from jobsvc.console.forms.schedule import ScheduleForm
+from jobsvc.console.forms.schedule import ScheduleForm, initial_schedule, shifted
 from jobsvc.console.schedule_preview import Preview, preview
 from jobsvc.jobs.advice import Finding
 from jobsvc.jobs.define import ChangedMeanwhile, define_job
@@ -75,7 +75,10 @@ def new(request: HttpRequest, membership: Membership, project_id: int) -> HttpRe
 def settings(
     request: HttpRequest, membership: Membership, project_id: int, job_id: int
 ) -> HttpResponse:
-    """Change a job. Who saves second sees what the first changed, and chooses."""
+    """Change a job; ``?shift=`` is filled in with a schedule so many hours later.
+
+    Who saves second sees what the first changed, and chooses.
+    """
     return _edit(request, membership, _job(membership, project_id, job_id))
 
 
@@ -113,6 +116,8 @@ def _edit(
 ) -> HttpResponse:
     sent = request.POST if request.method == "POST" else None
     editor = _editor(membership, job, like, sent)
+    if sent is None and job.pk is not None:
+        _shift(request, editor)
     if sent is None or _only_edits(request) or not editor.is_valid():
         return _shown(request, membership, editor, like)
     if job.pk is not None and editor.form.as_read_at != job.updated_at and editor.form.differences:
@@ -126,6 +131,16 @@ def _edit(
             editor.form.refuse(refused)
         return _shown(request, membership, editor, like)
     return _after_saving(request, membership, saved)
+
+
+def _shift(request: HttpRequest, editor: Editor) -> None:
+    """Fill in the schedule an hour earlier or later, where ``?shift=`` asks for that."""
+    by = {"1": 1, "-1": -1}.get(request.GET.get("shift", ""))
+    later = None if by is None else shifted(initial_schedule(editor.job), by)
+    if by is not None and later is not None:
+        editor.form.initial.update(later)
+        words = "later" if by > 0 else "earlier"
+        messages.info(request, f"The schedule below is an hour {words}. Save the job to keep it.")
 
 
 def _only_edits(request: HttpRequest) -> bool:

@@ -9,17 +9,23 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.timezone import now
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.models import Membership
+from accounts.feeds import calendar_key, find_key, issue_calendar_key, revoke_key, text_of
+from accounts.models import FeedKind, Membership
 from accounts.roles import Action
 from environments.models import Environment
 from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.asked import number
+from jobsvc.console.calendar import calendar
 from jobsvc.console.forms.refusals import tell
+from jobsvc.console.forms.schedule import initial_schedule, shifted
 from jobsvc.console.pictures.schedule import Band, over_capacity, timeline
 from jobsvc.console.planned import Planned, plan_of, scheduled_jobs
 from jobsvc.console.recent import usual_lengths
@@ -32,6 +38,8 @@ MOST_MARKS = {1: 48, 7: 56}  # of one job; one that is due more often is drawn a
 MOST_DRAWN = 60  # jobs in the picture
 MOST_LISTED = 200
 NEXT_TIMES = 3
+AHEAD = timedelta(days=7)  # that a calendar tells of
+MOST_EVENTS = 168  # of one job in a calendar: one an hour
 MISSED_LATELY = timedelta(days=1)
 
 
@@ -55,7 +63,8 @@ def schedule(request: HttpRequest, membership: Membership) -> HttpResponse:
         plan_of(job, after=moment, until=until, most=MOST_MARKS[days], usual=usual)
         for job in listed[:MOST_LISTED]
     ]
-    lines = [plan.line() for plan in plans if plan.moments][:MOST_DRAWN]
+    drawn = [plan for plan in plans if plan.moments or plan.pause]
+    lines = [plan.line() for plan in drawn][:MOST_DRAWN]
     over = over_capacity(lines, slots=membership.account.run_slots)
     changes = _clock_changes(plans, moment, until)
     number_of_marks = sum(len(line.marks) for line in lines)
@@ -74,6 +83,7 @@ def schedule(request: HttpRequest, membership: Membership) -> HttpResponse:
         else None,
         "over": over[:10],
         "changes": changes,
+        "calendar": _calendar_address(request, membership),
         "days": days,
         "spans": SPANS.items(),
         "environment": environment,
@@ -87,7 +97,13 @@ def _state(plan: Planned, moment: datetime) -> dict[str, Any]:
     """What is odd about a job's schedule, for its row."""
     job = plan.job
     missed = job.missed_at if job.missed_at and job.missed_at >= moment - MISSED_LATELY else None
-    return {"overdue": job.is_overdue(moment), "missed": missed}
+    hours = initial_schedule(job)
+    shifts = [
+        (words, by)
+        for words, by in (("earlier", -1), ("later", 1))
+        if not plan.unreadable and shifted(hours, by) is not None
+    ]
+    return {"overdue": job.is_overdue(moment), "missed": missed, "shifts": shifts}
 
 
 def _clock_changes(plans: Sequence[Planned], moment: datetime, until: datetime) -> list[Band]:
@@ -138,8 +154,8 @@ def job_pause(
             tell(form, refused)
         else:
             messages.success(request, f"The schedule of {job} rests.")
-            return redirect("console:schedule", membership.account_id)
-    context = {"job": job, "form": form}
+            return _back(request, membership)
+    context = {"job": job, "form": form, "back": _origin(request, membership)}
     return page(request, membership, "console/job_pause.html", context)
 
 
@@ -151,4 +167,69 @@ def job_resume(
     """End the rest of a job's schedule."""
     job = resume_job(_job(membership, project_id, job_id))
     messages.success(request, f"{job} runs by its schedule again.")
-    return redirect("console:schedule", membership.account_id)
+    return _back(request, membership)
+
+
+def _back(request: HttpRequest, membership: Membership) -> HttpResponseRedirect:
+    return HttpResponseRedirect(_origin(request, membership))
+
+
+def _origin(request: HttpRequest, membership: Membership) -> str:
+    """Where the visitor came from, by ``next`` or the browser's word; else the schedule."""
+    came = request.POST.get("next") or request.GET.get("next") or request.headers.get("Referer")
+    host, secure = request.get_host(), request.is_secure()
+    here = request.build_absolute_uri(request.path)
+    is_ours = came and url_has_allowed_host_and_scheme(came, {host}, require_https=secure)
+    if came and is_ours and request.build_absolute_uri(came).partition("?")[0] != here:
+        return came
+    return reverse("console:schedule", args=[membership.account_id])
+
+
+# --- The calendar ------------------------------------------------------------------------
+
+
+@require_safe
+def calendar_feed(
+    request: HttpRequest,  # noqa: ARG001 - every view is given it
+    key: str,
+) -> HttpResponse:
+    """What is planned for the next seven days, for whoever has a member's key. All else is 404."""
+    found = find_key(FeedKind.CALENDAR, key)
+    if found is None or found.membership is None:
+        raise Http404
+    membership, moment = found.membership, now()
+    listed = list(scheduled_jobs(membership)[:MOST_LISTED])
+    usual = usual_lengths(listed)
+    until = moment + AHEAD
+    plans = [
+        plan_of(job, after=moment, until=until, most=MOST_EVENTS, usual=usual) for job in listed
+    ]
+    text = calendar(plans, name=f"Jobs of {membership.account}", moment=moment)
+    response = HttpResponse(text, content_type="text/calendar; charset=utf-8")
+    response["Cache-Control"] = "private, no-store"
+    response["Content-Disposition"] = 'inline; filename="schedule.ics"'
+    return response
+
+
+@require_POST
+@member_of_account()
+def calendar_switch(request: HttpRequest, membership: Membership) -> HttpResponse:
+    """Make the visitor's calendar an address, or a new one; with ``then=close`` close it."""
+    key = calendar_key(membership)
+    if request.POST.get("then") == "close":
+        if key is not None:
+            revoke_key(key)
+        messages.success(request, "The calendar is closed: its address shows nothing any more.")
+    else:
+        issue_calendar_key(membership)
+        told = "The old one shows nothing any more." if key else "Keep it to yourself."
+        messages.success(request, f"Your calendar has a new address. {told}")
+    return redirect(f"{reverse('console:schedule', args=[membership.account_id])}#calendar")
+
+
+def _calendar_address(request: HttpRequest, membership: Membership) -> str | None:
+    """Where the visitor's calendar is read; None where it has no address."""
+    key = calendar_key(membership)
+    if key is None:
+        return None
+    return request.build_absolute_uri(reverse("console:calendar_feed", args=[text_of(key)]))

@@ -70,12 +70,14 @@ def test_the_last_runs_of_many_jobs_come_oldest_first() -> None:
     assert found == {job.pk: runs[1:], other.pk: [alone]}
 
 
-def test_the_last_runs_of_any_number_of_jobs_are_one_query(
+def test_the_last_runs_of_any_number_of_jobs_are_two_queries(
     django_assert_num_queries: Callable[..., Any],
 ) -> None:
     jobs = JobFactory.create_batch(3)
+    for job in jobs:
+        RunFactory(job=job, succeeded=True)
 
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         last_runs(jobs, 24)
 
 
@@ -151,3 +153,23 @@ def test_nodes_with_hostile_names_are_shown_as_text() -> None:
 
 def test_before_the_first_node_there_is_no_picture() -> None:
     assert gantt([], moment=now()) is None
+
+
+def test_of_very_many_nodes_the_tests_are_folded_into_one_thin_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("jobsvc.console.pictures.gantt.MOST_BARS", 3)
+    step = RunStepFactory(started_at=now())
+    models = [NodeResultFactory(step=step, name=f"model_{number}") for number in range(2)]
+    tests = [
+        NodeResultFactory(step=step, resource_type="test", status=status, after=after, took=1)
+        for after, status in enumerate(("pass", "pass", "fail"))
+    ]
+
+    picture = gantt([*models, *tests], moment=now())
+
+    assert set(bars(picture)) == {"model_0", "model_1"}
+    row = ElementTree.fromstring(picture or "").find("g[@role='img']")
+    assert row is not None
+    assert row.attrib["aria-label"] == "3 tests: 2 Pass, 1 Fail"
+    assert [box.attrib["class"] for box in row.findall("g")] == ["node ok test", "node err test"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,10 @@ TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 4
 MOST_TICKS = 8
 MOST_BARS = 2000
 NARROWEST = 2.0
+TESTS = {"test", "unit_test"}
+THIN = 10  # the height of the row that tests are folded into
+COLUMN = 2.0  # how fine that row is
+WORST = ("mut", "ok", "run", "warn", "err")  # the last is told before the others
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ def gantt(nodes: Sequence[NodeResult], *, moment: datetime, results: str = "") -
     A bar leads to its node on the page ``results``, which is this one where it is not given.
 
     The axis goes to the last end, or to ``moment`` while a node still runs: the long quiet tail
-    of one slow model is the finding. Of more than 2,000 nodes the longest are shown.
+    of one slow model is the finding. Of more than 2,000 nodes the tests are folded into one thin
+    row, and of what is left the longest are shown.
     """
     begun = [node for node in nodes if node.started_at is not None]
     if not begun:
@@ -51,9 +57,12 @@ def gantt(nodes: Sequence[NodeResult], *, moment: datetime, results: str = "") -
     end = max(_end(node, moment) for node in begun)
     scale = _Scale(start, max((end - start).total_seconds(), 0.1))
     lanes = sorted({node.thread for node in begun}, key=_by_number)
-    shown = sorted(begun, key=lambda node: _length(node, moment), reverse=True)[:MOST_BARS]
-    height = AXIS + len(lanes) * LANE
-    longest = shown[0]
+    by_length = sorted(begun, key=lambda node: _length(node, moment), reverse=True)
+    longest = by_length[0]
+    folded = [node for node in begun if _is_test(node)] if len(begun) > MOST_BARS else []
+    shown = [node for node in by_length if not (folded and _is_test(node))][:MOST_BARS]
+    foot = AXIS + len(lanes) * LANE
+    height = foot + (THIN + PAD if folded else 0)
     whole = duration(timedelta(seconds=scale.seconds))
     words = (
         f"{len(begun)} nodes on {len(lanes)} threads in {whole}; the longest is {longest.name}, "
@@ -69,6 +78,7 @@ def gantt(nodes: Sequence[NodeResult], *, moment: datetime, results: str = "") -
             for place, lane in enumerate(lanes)
         ),
         joined(_bar(node, scale, lanes.index(node.thread), moment, results) for node in shown),
+        _thin_row(folded, scale, foot, moment) if folded else None,
         class_="gantt",
         role="group",
         aria_label=words,
@@ -81,7 +91,7 @@ def _bar(node: NodeResult, scale: _Scale, lane: int, moment: datetime, results: 
     begun = scale.x(node.started_at or scale.start)
     width = max(scale.x(_end(node, moment)) - begun, NARROWEST)
     words = f"{node.name}: {shown.word}, {duration(_length(node, moment))}"
-    tests = " test" if node.resource_type in {"test", "unit_test"} else ""
+    tests = " test" if _is_test(node) else ""
     live = " live" if node.finished_at is None else ""
     fits = len(node.name) * LETTER < width - 8
     label = element("text", node.name, x=begun + 4, y=_middle(lane)) if fits else None
@@ -96,6 +106,39 @@ def _bar(node: NodeResult, scale: _Scale, lane: int, moment: datetime, results: 
         href=f"{results}?node={quote(node.unique_id)}#node",
         aria_label=words,
     )
+
+
+def _thin_row(
+    tests: Sequence[NodeResult], scale: _Scale, top: float, moment: datetime
+) -> SafeString:
+    """Where tests were at work: a column of two units has the worst that one of them came to."""
+    worst: dict[int, str] = {}
+    for node in tests:
+        tone = node_look(node).tone
+        first, last = scale.x(node.started_at or scale.start), scale.x(_end(node, moment))
+        for column in range(int(first // COLUMN), int(last // COLUMN) + 1):
+            worst[column] = max(tone, worst.get(column, tone), key=WORST.index)
+    stretches: list[tuple[int, int, str]] = []
+    for column, tone in sorted(worst.items()):
+        begun, end, before = stretches[-1] if stretches else (0, -1, "")
+        if column == end and tone == before:
+            stretches[-1] = (begun, column + 1, tone)
+        else:
+            stretches.append((column, column + 1, tone))
+    tones = Counter(node_look(node).word for node in tests)
+    words = f"{len(tests)} tests: " + ", ".join(
+        f"{number} {word}" for word, number in tones.most_common()
+    )
+    boxes = [
+        element(
+            "g",
+            element("rect", x=begun * COLUMN, y=top, width=(end - begun) * COLUMN, height=THIN),
+            class_=f"node {tone} test",
+        )
+        for begun, end, tone in stretches
+    ]
+    label = element("text", "tests", x=0, y=top + THIN - 1, class_="lane")
+    return element("g", element("title", words), label, *boxes, role="img", aria_label=words)
 
 
 def _axis(scale: _Scale, height: int) -> SafeString:
@@ -115,6 +158,10 @@ def _middle(lane: int) -> float:
     return AXIS + lane * LANE + LANE / 2 + 4
 
 
+def _is_test(node: NodeResult) -> bool:
+    return node.resource_type in TESTS
+
+
 def _end(node: NodeResult, moment: datetime) -> datetime:
     if node.finished_at is not None:
         return node.finished_at
@@ -123,10 +170,6 @@ def _end(node: NodeResult, moment: datetime) -> datetime:
 
 def _length(node: NodeResult, moment: datetime) -> timedelta:
     return _end(node, moment) - (node.started_at or moment)
-
-
-def _named(thread: str) -> str:
-    return thread.replace("Thread-", "thread ")
 
 
 def _by_number(thread: str) -> tuple[int, str]:

@@ -19,6 +19,11 @@ from jobsvc.console.pictures.gantt import gantt
 from jobsvc.console.views.run_header import run_of, run_page
 from jobsvc.runs.models import NodeResult, RunStep
 
+# Of thousands of nodes what neither picture nor table shows is not read.
+SHOWN = (
+    *("run", "step", "unique_id", "name", "resource_type", "status", "thread"),
+    *("started_at", "executing_at", "finished_at"),
+)
 ROWS = 200  # of the table beside a picture; the results page has them all
 
 
@@ -45,20 +50,18 @@ def run_timing(
 ) -> HttpResponse:
     """The picture of each step that ran nodes; it moves while the run does."""
     run = run_of(membership, project_id, run_id)
+    by_id = {step.pk: step for step in run.steps.all()}
     nodes = (
-        NodeResult.objects.filter(run=run)
-        .select_related("step")
-        .defer("message")
-        .order_by("step__index", "started_at", "pk")
+        NodeResult.objects.filter(run=run).only(*SHOWN).order_by("step__index", "started_at", "pk")
     )
     moment = now()
     results = reverse("console:run_results", args=[run.account_id, run.project_id, run.pk])
     steps = []
-    for step, of_step in groupby(nodes, key=lambda node: node.step):
+    for step_id, of_step in groupby(nodes, key=lambda node: node.step_id):
         begun = list(of_step)
         picture = gantt(begun, moment=moment, results=results)
         if picture is not None:
-            steps.append(_timing(step, begun, picture))
+            steps.append(_timing(by_id[step_id], begun, picture))
     context = {"tab": "timing", "steps": steps}
     template = "console/_timing.html" if is_fragment(request) else "console/timing.html"
     return run_page(request, membership, template, run, context)

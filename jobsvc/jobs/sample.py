@@ -108,9 +108,10 @@ def _environment(account: Account, project: Project) -> Environment:
         type=adapters.connection_type(ADAPTER),
         adapter=ADAPTER,
         adapter_version=ADAPTER_VERSION,
+        default_schema=SCHEMA,
         threads=THREADS,
     )
-    return give_credentials(environment, credentials, {"schema": SCHEMA})
+    return give_credentials(environment, credentials, {})
 
 
 def _job(account: Account, project: Project, environment: Environment) -> Job:

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.models import Token, User
 from jobsvc.notifications.models import Mute
 from tests.factories import JobFactory, MembershipFactory, UserFactory
 
@@ -29,6 +29,7 @@ def test_a_name_and_a_time_zone_are_kept_and_used_on_every_page(
     visitor: Client, person: User
 ) -> None:
     sent = {"first_name": "Ana", "last_name": "Ferreira", "time_zone": "America/New_York"}
+    sent |= {"date_style": "relative", "shortcuts": "on"}
 
     answer = visitor.post(PROFILE, sent, follow=True)
 
@@ -37,6 +38,30 @@ def test_a_name_and_a_time_zone_are_kept_and_used_on_every_page(
     page = visitor.get(reverse("console:runs", args=[account])).content.decode()
     assert 'data-zone="America/New_York"' in page
     assert "Ana Ferreira" in page
+
+
+def test_dates_and_keys_are_chosen_and_told_to_every_page(visitor: Client, person: User) -> None:
+    account = person.memberships.get().account_id
+    runs = reverse("console:runs", args=[account])
+    assert "data-dates" not in visitor.get(runs).content.decode()
+
+    visitor.post(PROFILE, {"date_style": "iso"})  # the box of the keys is not ticked
+
+    page = visitor.get(runs).content.decode()
+    assert 'data-dates="iso"' in page
+    assert 'data-shortcuts="off"' in page
+    assert "Single keys are switched off." in page
+
+
+def test_the_profile_leads_to_ones_own_tokens(visitor: Client, person: User) -> None:
+    account = person.memberships.get().account
+    Token.issue(account, "mine", user=person)
+    Token.issue(account, "the account's", permission_set="owner")
+
+    page = visitor.get(PROFILE).content.decode()
+
+    assert f'href="{reverse("console:tokens", args=[account.pk])}"' in page
+    assert "1 in use" in page
 
 
 def test_a_zone_that_is_none_is_refused(visitor: Client, person: User) -> None:

@@ -196,6 +196,7 @@ def test_the_sample_is_set_up_by_one_button(
 
     job = Job.objects.get()
     assert job.environment.deployment_type == "production"
+    assert job.environment.credentials.default_schema == "shops"
     assert job.project.repository.remote_url == (clonable / "repositories" / "coffee_shop").as_uri()
     assert (clonable / "repositories" / "coffee_shop" / ".git").is_dir()
     text = page.content.decode()

@@ -176,6 +176,7 @@ class Link:
     """One entry of the side bar; ``current`` is its aria-current, empty where one is not."""
 
     words: str
+    name: str
     url: str
     current: str
 
@@ -192,7 +193,7 @@ def side(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
     for group in GROUPS:
         urls = [(place, place.url(account.pk, project)) for place in group.places]
         links = [
-            Link(place.words, url, _current(request.path, url, alone=place.alone))
+            Link(place.words, place.name, url, _current(request.path, url, alone=place.alone))
             for place, url in urls
             if url
         ]

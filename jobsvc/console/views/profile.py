@@ -11,18 +11,22 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.models import User
+from accounts.models import Membership, Token, User
 from jobsvc.notifications.models import Mute
+from jobsvc.statuses import State
 
 
 class ProfileForm(forms.ModelForm[User]):
     class Meta:
         model = User
-        fields = ["first_name", "last_name", "time_zone"]
+        fields = ["first_name", "last_name", "time_zone", "date_style", "shortcuts"]
+        labels = {"shortcuts": "Single keys are shortcuts"}
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -47,6 +51,7 @@ def profile(request: HttpRequest) -> HttpResponse:
     )
     context = {
         "form": form,
+        "memberships": _memberships(user),
         "factors": len(kinds),
         "sessions": UserSession.objects.filter(user=user).count(),
         "providers": bool(settings.SOCIALACCOUNT_PROVIDERS),
@@ -70,6 +75,19 @@ def unmute(request: HttpRequest, mute_id: int) -> HttpResponse:
     mute.delete()
     messages.success(request, f"Mail of {mute.job or mute.account} comes again.")
     return redirect("console:profile")
+
+
+def _memberships(user: User) -> QuerySet[Membership]:
+    """Where this person is, each with how many tokens of their own work there."""
+    usable = Token.objects.usable().filter(user=user, account=OuterRef("account")).order_by()
+    number = usable.values("account").annotate(number=Count("pk")).values("number")
+    return (
+        Membership.objects.active()
+        .filter(user=user, account__state=State.ACTIVE)
+        .annotate(tokens_here=Coalesce(Subquery(number), 0))
+        .select_related("account")
+        .order_by("account__name", "pk")
+    )
 
 
 def _visitor(request: HttpRequest) -> User:

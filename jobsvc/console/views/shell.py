@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from django.contrib import messages
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -15,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.models import Membership
 from accounts.roles import Action
 from accounts.setup import is_open
-from jobsvc.console.access import LAST_ACCOUNT, sign_in_first
+from jobsvc.console.access import LAST_ACCOUNT, member_of_account, seen, sign_in_first
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.statuses import State
@@ -61,6 +62,41 @@ def short_job(request: HttpRequest, job_id: int) -> HttpResponseBase:
         return sign_in_first(request)
     job = _in_sight(request, Job.objects.filter(pk=job_id))
     return redirect("console:job", job.account_id, job.project_id, job.pk)
+
+
+@require_safe
+@member_of_account()
+def run_older(
+    request: HttpRequest, membership: Membership, project_id: int, run_id: int
+) -> HttpResponse:
+    """To the run of the same job before this one; where there is none, back and say so."""
+    return _beside(request, membership, project_id, run_id, older=True)
+
+
+@require_safe
+@member_of_account()
+def run_newer(
+    request: HttpRequest, membership: Membership, project_id: int, run_id: int
+) -> HttpResponse:
+    """To the run of the same job after this one; where there is none, back and say so."""
+    return _beside(request, membership, project_id, run_id, older=False)
+
+
+def _beside(
+    request: HttpRequest, membership: Membership, project_id: int, run_id: int, *, older: bool
+) -> HttpResponse:
+    rows = Run.objects.of_account(membership.account_id).filter(project=project_id)
+    run = get_object_or_404(rows.only("job_id"), pk=run_id)
+    others = seen(membership, rows.filter(job=run.job_id))
+    found = (
+        others.filter(pk__lt=run_id).order_by("-pk")
+        if older
+        else others.filter(pk__gt=run_id).order_by("pk")
+    )
+    other = found.values_list("pk", flat=True).first()
+    if other is None:
+        messages.info(request, f"This is the {'oldest' if older else 'newest'} run of the job.")
+    return redirect("console:run", membership.account_id, project_id, other or run_id)
 
 
 def _in_sight(request: HttpRequest, rows: QuerySet[M]) -> M:

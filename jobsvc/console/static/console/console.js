@@ -16,8 +16,14 @@
   } catch {
     // A zone that this browser does not know.
   }
+  const style = document.documentElement.dataset.dates;
+  if (style === "local") {
+    const { timeZone } = shown.resolvedOptions();
+    shown = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short", timeZone });
+  }
+  const which = style ? "time[data-time]" : 'time[data-time="far"]';
   const showLocalTimes = (root) => {
-    for (const time of root.querySelectorAll('time[data-time="far"]')) {
+    for (const time of root.querySelectorAll(which)) {
       time.textContent = shown.format(new Date(time.dateTime));
     }
   };

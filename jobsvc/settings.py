@@ -205,6 +205,7 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {
     "jobsvc.runs.tasks.execute_run": {"queue": "runs"},
+    "jobsvc.runs.tasks.change_toolchain": {"queue": "runs"},
     # It starts a child, and needs what runs need: dbt, its walls, the warehouse's file.
     "ci.tasks.drop_schemas": {"queue": "runs"},
     # Whoever waits for strangers waits in a queue of their own, and holds up no tick.

@@ -630,6 +630,49 @@ class NodeResult(models.Model):
         return self.finished_at - self.started_at
 
 
+class ToolchainWork(models.TextChoices):
+    INSTALL = "install", "Install"
+    REMOVE = "remove", "Remove"
+
+
+class WorkState(models.TextChoices):
+    WAITING = "waiting", "Waits for a worker"
+    RUNNING = "running", "Going on"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class ToolchainChange(models.Model):
+    """A dbt version that somebody asked to have installed or removed, and what came of it."""
+
+    work = models.CharField(max_length=20, choices=ToolchainWork)
+    asked = models.CharField(max_length=255, help_text="A version, or a folder's name to remove.")
+    adapters = models.JSONField(default=list, blank=True)
+    state = models.CharField(max_length=20, choices=WorkState, default=WorkState.WAITING)
+    said = models.TextField(blank=True, default="", help_text="How it ended, in full.")
+    asked_by = models.CharField(max_length=255)
+    created_at = models.DateTimeField(default=now, editable=False)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["work", "asked"],
+                condition=Q(state__in=[WorkState.WAITING, WorkState.RUNNING]),
+                name="one_open_change_per_dbt_version",
+                violation_error_message="This is being done already. Wait for its end.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_work_display()} dbt {self.asked}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in {WorkState.WAITING, WorkState.RUNNING}
+
+
 class RunTransition(models.Model):
     """One move of a run: also the outbox from which reactions to it are fed."""
 

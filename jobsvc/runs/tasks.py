@@ -11,7 +11,16 @@ from celery.signals import worker_ready, worker_shutdown
 from django.utils.timezone import now
 
 from accounts import audit
-from jobsvc.runs import chain, deactivate, dispatch, react, retry, schedule, workers
+from jobsvc.runs import (
+    chain,
+    deactivate,
+    dispatch,
+    react,
+    retry,
+    schedule,
+    toolchain_changes,
+    workers,
+)
 from jobsvc.runs import prune as pruning
 from jobsvc.runs import watch as watchdog
 from jobsvc.runs.execute import execute
@@ -42,6 +51,12 @@ def execute_run(self: Task[..., None], run_id: int) -> None:
     node = self.request.hostname or socket.gethostname()
     if run := dispatch.answer_bell(run_id, worker=f"{node}:{os.getpid()}"):
         execute(run)
+
+
+@shared_task
+def change_toolchain(change_id: int) -> None:
+    """Somebody asked for a dbt version to be installed or removed."""
+    toolchain_changes.carry_out(change_id)
 
 
 @shared_task
@@ -84,6 +99,7 @@ def sweep() -> None:
     react.react_to_transitions()
     chain.tell_the_untold()
     retry.start_due_retries(now())
+    toolchain_changes.sweep()
 
 
 @shared_task

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from django.conf import settings
 from environments import adapters
 from environments.models import Connection
 from jobsvc.engine.errors import RunFailure, VersionNotBuilt, VersionUnavailable
+from jobsvc.engine.leftovers import remove_tree
 from jobsvc.engine.plan import ToolchainPlan
 from jobsvc.engine.toolchain import (
     ExecutableToolchain,
     Installed,
     Lock,
+    Wanted,
     check_version,
     choices_of,
     in_words,
@@ -102,6 +104,64 @@ def check(version: str) -> None:
 def choices() -> list[str]:
     """What may be typed as a version, besides exact ones that have not been installed yet."""
     return choices_of(installed(), locks())
+
+
+def install(version: str, adapters: Sequence[str], *, packages_may_build: bool = False) -> Path:
+    """Make the environment of ``version``; return its folder. Blocks for minutes.
+
+    Args:
+        adapters: those of our lock where there are none.
+
+    Raises:
+        ValueError: it is no version, or no lock says which adapters it has.
+        RunFailure: it could not be made; uv's own words are in it.
+    """
+    wanted, adapters = check_install(version, adapters)
+    made = workshop(packages_may_build=packages_may_build).build(
+        wanted, adapters, should_stop=lambda: False
+    )
+    return made.executable.parent.parent
+
+
+def check_install(version: str, adapters: Sequence[str]) -> tuple[Wanted, list[str]]:
+    """What ``install`` would make.
+
+    Raises:
+        ValueError: as ``install`` says.
+    """
+    wanted = read_version(version)
+    if wanted is None:
+        raise ValueError(
+            f"{version!r} is no dbt version. Write one like 1.11.16, 1.11.x or latest."
+        )
+    fitting = next((lock for lock in locks() if wanted.fits(lock.version)), None)
+    if not adapters and fitting is None:
+        raise ValueError(
+            f"No lock of ours is for dbt {version}. Name its adapters, such as duckdb."
+        )
+    return wanted, list(adapters or (fitting.adapters if fitting else ()))
+
+
+def remove(name: str) -> Path:
+    """Remove the environment in the folder ``name``; return where it was.
+
+    Raises:
+        ValueError: there is none, or active runs use it.
+    """
+    one = installed().get(name)
+    if one is None:
+        raise ValueError(f"There is no environment {name!r} here. See: dbt_versions list.")
+    using = Run.objects.active().filter(dbt_version=one.version).values_list("pk", flat=True)
+    if using:
+        runs = ", ".join(map(str, using))
+        raise ValueError(
+            f"dbt {one.version} is in use by runs {runs}. Wait for their end, or cancel them."
+        )
+    place = one.executable.parent.parent
+    going = place.with_name(f".removing-{place.name}")
+    place.rename(going)  # from now on no run finds it
+    remove_tree(going)
+    return place
 
 
 def toolchain() -> ExecutableToolchain:

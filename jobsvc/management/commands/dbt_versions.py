@@ -9,11 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from jobsvc.engine.errors import RunFailure
-from jobsvc.engine.leftovers import remove_tree
-from jobsvc.engine.toolchain import read_version
 from jobsvc.engine.toolchain_build import is_hash_locked
 from jobsvc.runs import toolchains
-from jobsvc.runs.models import Run
 
 
 class Command(BaseCommand):
@@ -66,42 +63,18 @@ class Command(BaseCommand):
             )
 
     def _install(self, version: str, adapters: list[str], allow_builds: bool) -> None:
-        wanted = read_version(version)
-        if wanted is None:
-            raise CommandError(
-                f"{version!r} is no dbt version. Write one like 1.11.16, 1.11.x or latest."
-            )
-        locks = toolchains.locks()
-        fitting = next((lock for lock in locks if wanted.fits(lock.version)), None)
-        if not adapters:
-            if fitting is None:
-                raise CommandError(
-                    f"No lock of ours is for dbt {version}. Name its adapters: --adapter duckdb."
-                )
-            adapters = list(fitting.adapters)
         if allow_builds and os.geteuid() == 0:
             self.stderr.write("Builds of packages run with root's rights now.")
         try:
-            made = toolchains.workshop(packages_may_build=allow_builds).build(
-                wanted, adapters, should_stop=lambda: False
-            )
-        except RunFailure as failure:
+            place = toolchains.install(version, adapters, packages_may_build=allow_builds)
+        except (ValueError, RunFailure) as failure:
             raise CommandError(str(failure)) from failure
-        place = made.executable.parent.parent
+        made = toolchains.installed()[place.name]
         self.stdout.write(f"dbt {made.version} with {', '.join(made.adapters)} is in {place}.")
 
     def _remove(self, name: str) -> None:
-        one = toolchains.installed().get(name)
-        if one is None:
-            raise CommandError(f"There is no environment {name!r} here. See: dbt_versions list.")
-        using = Run.objects.active().filter(dbt_version=one.version).values_list("pk", flat=True)
-        if using:
-            runs = ", ".join(map(str, using))
-            raise CommandError(
-                f"dbt {one.version} is in use by runs {runs}. Wait for their end, or cancel them."
-            )
-        place = one.executable.parent.parent
-        going = place.with_name(f".removing-{place.name}")
-        place.rename(going)  # from now on no run finds it
-        remove_tree(going)
+        try:
+            place = toolchains.remove(name)
+        except ValueError as refused:
+            raise CommandError(str(refused)) from refused
         self.stdout.write(f"Removed {place}.")

@@ -175,6 +175,25 @@ class Project(Kept):
             _refuse("dbt_project_subdirectory", check_subdirectory, self.dbt_project_subdirectory)
 
 
+class DocsLink(models.Model):
+    """Opens a project's newest documentation to whoever has its address, without signing in.
+
+    There is none until somebody makes it; see ``environments.docs_links``.
+
+    Attributes:
+        nonce: what the text of the address is made from; alone it opens nothing.
+    """
+
+    PLACE = ("project", "")  # for accounts.policy
+
+    project = models.OneToOneField(Project, models.CASCADE, related_name="docs_link")
+    nonce = models.CharField(max_length=40, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"public documentation of {self.project}"
+
+
 class Credentials(Kept):
     """As whom to sign in to a warehouse, and where to write there."""
 

@@ -53,6 +53,7 @@ GROUPS = (
     Group(
         "Know",
         (
+            Place("Documentation", "docs", of_project=True),
             Place("Environments", "environments", of_project=True),
             Place("Variables", "variables", of_project=True),
         ),

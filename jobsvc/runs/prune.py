@@ -19,8 +19,9 @@ from django.core.files.storage import FileSystemStorage, storages
 from django.db import transaction
 from django.db.models import OuterRef, Q, Subquery, Sum
 
-from environments.models import Environment
+from environments.models import Environment, Project
 from jobsvc.runs.defer import runs_in_use, state_of_environment
+from jobsvc.runs.docs import documentation_of
 from jobsvc.runs.models import (
     Artifact,
     DoomedFile,
@@ -118,6 +119,9 @@ def _in_use() -> dict[int, str]:
     places = Environment.objects.active().annotate(newest=newest).exclude(newest=None)
     for name, run in places.values_list("name", "newest"):
         in_use[run] = f"It is the newest state of the environment {name}."
+    for project in Project.objects.active():
+        for run in documentation_of(project).values_list("pk", flat=True)[:1]:
+            in_use[run] = f"It is the newest documentation of the project {project}."
     for run in runs_in_use().values_list("pk", flat=True):
         in_use[run] = "A job's next run is to be compared with it."
     users = Run.objects.unfinished().values_list("pk", "retrying_run", "deferring_run")

@@ -187,6 +187,7 @@ def every_page(life: dict[str, Run]) -> list[str]:
         url(life["running"], "run_cancel"),
         *settings_pages(one),
         *told_pages(life, HOSTILE),
+        reverse("console:docs", args=of_project),
         reverse("account_change_password"),
         reverse("console:profile"),
         reverse("mfa_index"),

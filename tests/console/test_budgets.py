@@ -38,7 +38,7 @@ MOST_CSS = 45 * 1024  # bytes of a page, as sent
 MOST_JS = 35 * 1024
 MOST_JS_OF_LINEAGE = MOST_JS + 17 * 1024
 # These show one thing each that the example data has not.
-NOT_THERE = {"run_docs_page", "log_tail", "job_badge"}
+NOT_THERE = {"docs_public", "run_docs_page", "log_tail", "job_badge"}
 
 
 @dataclass(frozen=True)

@@ -267,3 +267,16 @@ def test_a_file_that_resists_is_tried_again_and_holds_up_no_other(
     remove_doomed_files()
 
     assert files() == []
+
+
+def test_the_newest_documentation_of_a_project_stays() -> None:
+    job = JobFactory(environment__deployment_type="production")
+    older = run_of(101, job=job, path="static_index.html")
+    documented = run_of(101, job=job, path="static_index.html")
+    run_of(1, job=job)
+
+    going = prune(now())
+
+    assert not Run.objects.filter(pk=older.pk).exists()
+    assert has(documented)[2]
+    assert "newest documentation" in going.in_use[documented.pk]

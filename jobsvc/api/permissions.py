@@ -41,8 +41,15 @@ class AccountPermission(BasePermission):
         if method not in {"head", "options"} and not hasattr(view, method):
             return True  # the view answers 405, which says more than a missing permission
         needed = needed_for(request, view)
+        access, project_id = token.access, view.kwargs.get("project_id")
+        reads = access.may_somewhere(Action.READ)
+        if reads and project_id and not access.may_somewhere(Action.READ, project_id):
+            raise NotFound(
+                f"This account has no project {project_id}. "
+                "Check the id, or whether it was deleted."
+            )
         # Where in the account is seen when the view has found its rows: AccountView.find.
-        if needed is None or not token.access.may_somewhere(needed, view.kwargs.get("project_id")):
+        if needed is None or not access.may_somewhere(needed, project_id):
             raise PermissionDenied(
                 f"This token may not {Action(needed).label if needed else 'do this'}. "
                 "Ask an admin of the account for one with a permission set that allows it."

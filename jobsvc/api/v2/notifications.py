@@ -202,7 +202,7 @@ class _Notifications(Resource[Notification]):
         held = Membership.objects.filter(account=self.account_id)
         notifications = Notification.objects.filter(account=self.account_id)
         if not self.token.may(Action.READ):
-            notifications = notifications.filter(user=self.token.user)
+            notifications = notifications.filter(user__isnull=False, user=self.token.user)
         return notifications.select_related("account", "user").prefetch_related(
             "rules", Prefetch("user__memberships", held)
         )

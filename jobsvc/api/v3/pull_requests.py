@@ -161,6 +161,8 @@ class Rerun(_PullRequests):
     def post(self, request: Request, **path: Any) -> Answer:
         row, token = self.row(), self.token
         jobs = self.seen(jobs_of(row.repository).filter(project=self.project), Action.RUN)
+        if not jobs.exists():
+            self.check_place(self.project)
         if job_id := self.values(partial=False).get("job_id"):
             jobs = jobs.filter(pk=self.find(jobs, job_id, "job for pull requests").pk)
         return self.answer(lambda: rerun(row, jobs, user=token.user, api_token=token))

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from django.db.models import (
-    Count,
-    DurationField,
-    ExpressionWrapper,
-    F,
-    OuterRef,
-    Q,
-    Subquery,
-    Sum,
-)
-from django.db.models.functions import Coalesce, TruncDate
+from django.db.models import CharField, Count, F, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Cast, Coalesce, Substr
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.timezone import now
@@ -26,6 +17,7 @@ from django.views.decorators.http import require_safe
 from accounts.models import Membership
 from jobsvc.console.access import is_fragment, member_of_account, page, seen
 from jobsvc.console.attention import attention
+from jobsvc.console.lengths import Seconds
 from jobsvc.console.pictures.days import Day, days_strip
 from jobsvc.console.pictures.schedule import timeline
 from jobsvc.console.pictures.slots import slots_gauge
@@ -147,29 +139,29 @@ def _days(membership: Membership, moment: datetime) -> list[Day]:
     """The last days by UTC, today's the last."""
     today = moment.astimezone(UTC).date()
     first = today - timedelta(days=DAYS - 1)
-    worked = ExpressionWrapper(F("finished_at") - F("dequeued_at"), output_field=DurationField())
     rows = (
         seen(membership, Run.objects.of_account(membership.account_id))
         .filter(finished_at__gte=datetime(first.year, first.month, first.day, tzinfo=UTC))
-        .annotate(day=TruncDate("finished_at", tzinfo=UTC))
+        # Moments are stored, or told, in UTC: their text begins with the day.
+        .annotate(day=Substr(Cast("finished_at", CharField()), 1, len("2026-11-21")))
         .order_by()
         .values("day")
         .annotate(
             succeeded=Count("pk", filter=Q(status=RunStatus.SUCCESS)),
             failed=Count("pk", filter=Q(status=RunStatus.ERROR, will_retry_at=None)),
             cancelled=Count("pk", filter=Q(status=RunStatus.CANCELLED)),
-            worked=Sum(worked),
+            worked=Sum(Seconds(F("finished_at"), F("dequeued_at"))),
         )
     )
     known = {
         row["day"]: Day(
-            row["day"],
+            date.fromisoformat(row["day"]),
             row["succeeded"],
             row["failed"],
             row["cancelled"],
-            row["worked"] or timedelta(0),
+            timedelta(seconds=row["worked"] or 0),
         )
         for row in rows
     }
     dates = [first + timedelta(days=after) for after in range(DAYS)]
-    return [known.get(one) or Day(one) for one in dates]
+    return [known.get(one.isoformat()) or Day(one) for one in dates]

@@ -23,6 +23,7 @@ T = TypeVar("T")
 MOST_RETRIES = 10
 LONGEST_DELAY = 24 * 3600  # seconds
 LONGEST_TEXT = 255  # characters
+LONGEST_COMMAND = 4000
 YEARS = range(1970, 9000)  # of a moment: no zone carries these beyond what a datetime can hold
 
 
@@ -131,6 +132,15 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepOff:
+    """A command that is switched off: it stands in the editor at ``place``, and no run has it."""
+
+    command: str
+    place: int = 0
+    rules: Step = field(default_factory=Step)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Freshness:
     on_error: FreshnessPolicy = FreshnessPolicy.CONTINUE
 
@@ -226,6 +236,7 @@ class Extensions:
     deferral: Deferral = field(default_factory=Deferral)
     retry: RetryPlan = field(default_factory=RetryPlan)
     steps: tuple[Step, ...] = ()
+    steps_off: tuple[StepOff, ...] = ()
     freshness: Freshness = field(default_factory=Freshness)
     deactivate_after: int = 100
     ci: CI = field(default_factory=CI)
@@ -265,6 +276,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "max_delay_seconds": (0, LONGEST_DELAY),
     "timeout_seconds": (0, LONGEST_DELAY),
     "deactivate_after": (1, 10_000),
+    "place": (0, 10_000),
 }
 
 
@@ -314,9 +326,10 @@ def _one_of(kind: type[StrEnum], value: object, path: str) -> StrEnum:
         raise Refused(f"{path} must be one of: {', '.join(kind)}.") from error
 
 
-def _text(value: object, path: str, _name: str) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
-        raise Refused(f"{path} must be a text of at most {LONGEST_TEXT} characters, on one line.")
+def _text(value: object, path: str, name: str) -> str:
+    longest = LONGEST_COMMAND if name == "command" else LONGEST_TEXT
+    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+        raise Refused(f"{path} must be a text of at most {longest} characters, on one line.")
     return value
 
 

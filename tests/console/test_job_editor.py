@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
 from environments.models import EnvironmentVariable, Project
+from jobsvc.console.forms.job_steps import RULES
 from jobsvc.jobs.models import CompletionTrigger, Job, JobType
 from jobsvc.notifications.models import Notification
 from jobsvc.runs.models import Run
@@ -41,17 +42,22 @@ def shown(visitor: Client, address: str) -> dict[str, Any]:
     context = visitor.get(address).context
     form = context["form"]
     sent: dict[str, Any] = {"step": [], "step_was": [], "step_on_failure": []}
+    sent |= {f"step_{name}": [] for name in RULES}
     forms = [form, context["tell"], form.after.management_form, *form.after.forms]
     forms += [context["variables"].management_form, *context["variables"].forms]
     for one in forms:
         for field in one:
             value = field.value()
+            if isinstance(value, datetime):
+                value = f"{value:%Y-%m-%dT%H:%M}"
             if value is not False and value not in (None, "", []):
                 sent[field.html_name] = "on" if value is True else value
     for line in form.lines:
         sent["step"].append(line.command)
-        sent["step_was"].append("" if line.was is None else line.was)
+        sent["step_was"].append(line.was)
         sent["step_on_failure"].append(line.on_failure)
+        for name in RULES:
+            sent[f"step_{name}"].append(getattr(line, name) or "")
     return sent
 
 
@@ -213,6 +219,202 @@ def test_a_copy_keeps_what_the_form_does_not_show(visitor_of: VisitorOf) -> None
     assert copy.extensions == {"schedule": {"active_from": "2026-01-01T00:00:00+00:00"}}
 
 
+def test_a_copy_has_the_variables_of_its_model_secrets_among_them(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+    for name in ("DBT_REGION", "DBT_ENV_SECRET_KEY"):
+        EnvironmentVariableFactory(
+            project=job.project,
+            name=name,
+            scope="job",
+            job_definition_id=job.pk,
+            secrets={"value": f"the {name}"},
+        )
+    visitor = visitor_of(job.account)
+    address = f"{new_url(job.project)}?like={job.pk}"
+    assert "the DBT_ENV_SECRET_KEY" not in page(visitor.get(address))
+
+    visitor.post(address, shown(visitor, address))
+
+    copy = Job.objects.exclude(pk=job.pk).get()
+    for one in (job, copy):
+        values = EnvironmentVariable.objects.filter(job_definition_id=one.pk)
+        assert {row.name: row.value for row in values} == {
+            "DBT_REGION": "the DBT_REGION",
+            "DBT_ENV_SECRET_KEY": "the DBT_ENV_SECRET_KEY",
+        }
+
+
+def test_what_is_left_out_of_a_copy_stays_with_its_model(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+    EnvironmentVariableFactory(
+        project=job.project, name="DBT_REGION", scope="job", job_definition_id=job.pk
+    )
+    visitor = visitor_of(job.account)
+    address = f"{new_url(job.project)}?like={job.pk}"
+    sent = shown(visitor, address) | {"variable-0-value": ""}
+
+    visitor.post(address, sent)
+
+    assert [row.job_definition_id for row in EnvironmentVariable.objects.all()] == [job.pk]
+
+
+def test_a_copy_shows_each_trigger_that_it_keeps(visitor_of: VisitorOf) -> None:
+    job = JobFactory(job_type="ci", triggers_git_provider_webhook=True)
+    visitor = visitor_of(job.account)
+    address = f"{new_url(job.project)}?like={job.pk}"
+    assert 'name="triggers_git_provider_webhook"' in page(visitor.get(address))
+    sent = shown(visitor, address)
+
+    visitor.post(address, sent)
+    del sent["triggers_git_provider_webhook"]
+    visitor.post(address, sent | {"name": "Third"})
+
+    copies = Job.objects.exclude(pk=job.pk).order_by("pk")
+    assert [copy.triggers_git_provider_webhook for copy in copies] == [True, False]
+
+
+# --- Rules of single commands, and dates -------------------------------------------------
+
+
+def test_a_command_has_a_name_a_time_limit_and_retries_of_its_own(visitor_of: VisitorOf) -> None:
+    job = JobFactory(execute_steps=["dbt seed", "dbt build"])
+    visitor = visitor_of(job.account)
+    sent = shown(visitor, url(job)) | {
+        "step_name": ["", "Build it"],
+        "step_timeout": ["", "600"],
+        "step_retries": ["", "2"],
+        "step_delay": ["", "30"],
+        "step_backoff": ["none", "linear"],
+    }
+
+    assert visitor.post(url(job), sent).status_code == 302
+
+    step = Job.objects.get().extended.step(1)
+    assert (step.name, step.timeout_seconds) == ("Build it", 600)
+    assert step.retry is not None
+    assert (step.retry.max_retries, step.retry.delay_seconds, step.retry.backoff) == (
+        2,
+        30,
+        "linear",
+    )
+    assert Job.objects.get().extensions["steps"][0] == {}
+
+
+def test_rules_that_the_form_does_not_show_stay_with_their_command(visitor_of: VisitorOf) -> None:
+    steps_before = [{"retry": {"max_retries": 1, "jitter": "full"}}, {"name": "Second"}]
+    job = JobFactory(execute_steps=["dbt seed", "dbt build"], extensions={"steps": steps_before})
+    visitor = visitor_of(job.account)
+    sent = shown(visitor, url(job))
+    for name in ("step", "step_was", *(f"step_{rule}" for rule in RULES)):
+        sent[name] = sent[name][::-1]
+
+    visitor.post(url(job), sent)
+
+    job.refresh_from_db()
+    assert job.execute_steps == ["dbt build", "dbt seed"]
+    assert job.extended.step(0).name == "Second"
+    assert job.extensions["steps"][1]["retry"]["jitter"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("timeout", "-1"),
+        ("timeout", "9" * 30),
+        ("retries", "11"),
+        ("retries", "two"),
+        ("delay", "86401"),
+        ("name", "a\x00b"),
+        ("name", "x" * 256),
+        ("backoff", "wild"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused_at_its_command(
+    visitor_of: VisitorOf, rule: str, value: str
+) -> None:
+    job = JobFactory()
+    visitor = visitor_of(job.account)
+    sent = shown(visitor, url(job)) | {f"step_{rule}": [value]}
+
+    answer = visitor.post(url(job), sent)
+
+    assert answer.status_code == 200
+    assert answer.context["form"].lines[0].problem
+    assert Job.objects.get().extensions == {}
+
+
+def test_a_command_that_is_switched_off_stands_in_the_editor_and_in_no_run(
+    visitor_of: VisitorOf, published: list[object]
+) -> None:
+    job = JobFactory(
+        execute_steps=["dbt seed", "dbt run", "dbt test"],
+        extensions={"steps": [{}, {"name": "Run it"}]},
+    )
+    visitor = visitor_of(job.account)
+    sent = shown(visitor, url(job)) | {"step_on_failure": ["stop", "off", "stop"]}
+    visitor.post(url(job), sent)
+
+    job.refresh_from_db()
+    assert job.execute_steps == ["dbt seed", "dbt test"]
+    form = visitor.get(url(job)).context["form"]
+    assert [(line.command, line.is_off) for line in form.lines] == [
+        ("dbt seed", False),
+        ("dbt run", True),
+        ("dbt test", False),
+    ]
+    visitor.post(url(job, "run_now"))
+    assert Run.objects.get().configuration["execute_steps"] == ["dbt seed", "dbt test"]
+
+    visitor.post(url(job), shown(visitor, url(job)) | {"step_on_failure": ["stop"] * 3})
+    job.refresh_from_db()
+    assert job.execute_steps == ["dbt seed", "dbt run", "dbt test"]
+    assert job.extended.step(1).name == "Run it"
+    assert "steps_off" not in job.extensions
+
+
+def test_a_command_that_is_off_may_be_half_written(visitor_of: VisitorOf) -> None:
+    job = JobFactory(execute_steps=["dbt build"])
+    visitor = visitor_of(job.account)
+    sent = shown(visitor, url(job)) | steps("dbt build", "dbt ru --sele")
+
+    assert visitor.post(url(job), sent).status_code == 200
+    sent |= {"step_on_failure": ["stop", "off"]}
+    assert visitor.post(url(job), sent).status_code == 302
+
+
+def test_dates_of_a_schedule_are_of_its_own_zone(visitor_of: VisitorOf) -> None:
+    job = JobFactory(scheduled=True, timezone="Europe/Berlin")
+    visitor = visitor_of(job.account)
+    dates = {"active_from": "2026-12-24T06:00", "active_until": "2027-07-01T06:00"}
+
+    assert visitor.post(url(job), shown(visitor, url(job)) | dates).status_code == 302
+
+    kept = Job.objects.get().extensions["schedule"]
+    assert kept["active_from"] == "2026-12-24T06:00:00+01:00"
+    assert kept["active_until"] == "2027-07-01T06:00:00+02:00"
+    assert 'value="2026-12-24T06:00"' in page(visitor.get(url(job)))
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        {"active_from": "soon"},
+        {"active_from": "9999-12-31T23:59"},
+        {"active_from": "0001-01-01T00:00"},
+        {"active_from": "2027-01-02T00:00", "active_until": "2027-01-01T00:00"},
+    ],
+)
+def test_dates_that_cannot_be_are_refused(visitor_of: VisitorOf, dates: dict[str, str]) -> None:
+    job = JobFactory(scheduled=True)
+    visitor = visitor_of(job.account)
+
+    answer = visitor.post(url(job), shown(visitor, url(job)) | dates)
+
+    assert answer.status_code == 200
+    assert answer.context["problems"]
+    assert "schedule" not in Job.objects.get().extensions
+
+
 # --- Refusals ----------------------------------------------------------------------------
 
 
@@ -355,6 +557,7 @@ def test_a_commands_settings_go_where_it_goes(visitor_of: VisitorOf) -> None:
     sent = shown(visitor, url(job)) | {
         "step": ["dbt run", "dbt seed"],
         "step_was": ["1", "0"],
+        "step_name": ["Build", ""],
         "step_on_failure": ["warn", "stop"],
     }
 

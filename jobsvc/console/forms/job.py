@@ -8,18 +8,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.dateparse import parse_datetime
+from django.utils.timezone import override
 
 from environments.models import Environment, EnvironmentType
+from jobsvc.console.forms.job_steps import (
+    BACKOFFS,
+    STEP_POLICIES,
+    StepLine,
+    check_line,
+    in_words,
+    lines_in,
+    lines_of,
+    put_steps,
+)
 from jobsvc.console.forms.schedule import ScheduleForm, initial_schedule
-from jobsvc.engine.commands import DbtCommand
-from jobsvc.engine.errors import CommandRejected
 from jobsvc.engine.names import check_target
 from jobsvc.engine.plan import Backoff
 from jobsvc.jobs import extensions
@@ -35,10 +45,9 @@ from jobsvc.jobs.extensions import (
     OnOverlap,
     PullRequestAction,
     SchemaGuard,
-    StepPolicy,
     WhenNoState,
 )
-from jobsvc.jobs.models import DEFAULT_COMPARE_FLAGS, MAX_STEPS, Job, JobType
+from jobsvc.jobs.models import DEFAULT_COMPARE_FLAGS, Job, JobType
 from jobsvc.runs import toolchains
 from jobsvc.statuses import RunStatus, State
 
@@ -57,11 +66,6 @@ DEFERRALS = [
     (ITSELF, "Its own last success"),
     (A_JOB, "Another job"),
     (AN_ENVIRONMENT, "An environment"),
-]
-STEP_POLICIES = [
-    (StepPolicy.STOP.value, "Stop"),
-    (StepPolicy.CONTINUE.value, "Go on"),
-    (StepPolicy.WARN.value, "Warn only"),
 ]
 ENDINGS = [
     (RunStatus.SUCCESS.value, "Success"),
@@ -82,6 +86,7 @@ API_NAMES = {
     "target_name": "settings.target_name",
     "triggers_schedule": "triggers.schedule",
     "triggers_github_webhook": "triggers.github_webhook",
+    "triggers_git_provider_webhook": "triggers.git_provider_webhook",
     "triggers_custom_branch_only": "triggers.custom_branch_only",
     "triggers_on_merge": "triggers.on_merge",
     "schedule_kind": "schedule.date.type",
@@ -94,6 +99,8 @@ API_NAMES = {
 }
 # Where in ``extensions`` a field of the form is kept.
 EXTENDED = {
+    "active_from": "schedule.active_from",
+    "active_until": "schedule.active_until",
     "misfire": "schedule.misfire",
     "on_overlap": "queue.on_overlap",
     "concurrency_key": "queue.concurrency_key",
@@ -141,10 +148,12 @@ COLUMNS = (
     "timeout_seconds",
     "triggers_schedule",
     "triggers_github_webhook",
+    "triggers_git_provider_webhook",
     "triggers_custom_branch_only",
     "triggers_on_draft_pr",
     "triggers_on_merge",
 )
+MOMENTS = ("active_from", "active_until")
 DEFAULTS = Extensions()
 
 
@@ -177,6 +186,28 @@ class ListField(forms.CharField):
         return list(initial or ()) != self.to_python(data)
 
 
+class LocalMomentField(forms.DateTimeField):
+    """A moment of the job's own zone, or none; ``JobForm.clean`` says which that is in full."""
+
+    FORMAT = "%Y-%m-%dT%H:%M"
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format=self.FORMAT)
+        super().__init__(
+            required=False,
+            widget=widget,
+            input_formats=[self.FORMAT, "%Y-%m-%dT%H:%M:%S"],
+            help_text="In the schedule's time zone. Empty: no such limit.",
+            **options,
+        )
+
+    def to_python(self, value: Any) -> datetime | None:
+        # Without a zone: DateTimeField would take it for one of the service's own.
+        with override(UTC):
+            moment = super().to_python(value)
+        return moment.replace(tzinfo=None) if moment else None
+
+
 def _checked(check: Callable[[str], None]) -> Callable[[str], None]:
     """A validator out of a check that raises ValueError."""
 
@@ -206,66 +237,6 @@ def number_choice(**options: Any) -> forms.TypedChoiceField:
     return forms.TypedChoiceField(coerce=int, empty_value=None, required=False, **options)
 
 
-# --- Steps -------------------------------------------------------------------------------
-
-
-@dataclass
-class StepLine:
-    """One line of the commands.
-
-    Attributes:
-        was: its place among the job's steps as they were read, whose settings go with it; None
-            for a new line.
-    """
-
-    command: str
-    on_failure: str = StepPolicy.STOP.value
-    was: int | None = None
-    problem: str = ""
-
-
-def _lines_of(job: Job) -> list[StepLine]:
-    extended = job.extended
-    return [
-        StepLine(command, extended.step(place).on_failure.value, place)
-        for place, command in enumerate(job.execute_steps)
-    ] or [StepLine("")]
-
-
-def _lines_in(data: Any) -> list[StepLine]:
-    """The lines that were sent, and what was done to them by one of the buttons beside them."""
-    policies, places = data.getlist("step_on_failure"), data.getlist("step_was")
-    lines = [
-        StepLine(
-            command,
-            policies[place] if place < len(policies) else StepPolicy.STOP.value,
-            _place(places[place]) if place < len(places) else None,
-        )
-        for place, command in enumerate(data.getlist("step")[: MAX_STEPS + 1])
-    ]
-    verb, _colon, number = data.get("edit", "").partition(":")
-    return _edited(lines, verb, _place(number)) or [StepLine("")]
-
-
-def _place(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None
-
-
-def _edited(lines: list[StepLine], verb: str, place: int | None) -> list[StepLine]:
-    if verb == "add":
-        return [*lines, StepLine("")]
-    if place is None or place >= len(lines):
-        return lines
-    other = place + {"up": -1, "down": 1}.get(verb, 0)
-    if verb == "remove":
-        del lines[place]
-    elif verb == "duplicate":
-        lines.insert(place + 1, StepLine(lines[place].command, lines[place].on_failure))
-    elif 0 <= other < len(lines):
-        lines[place], lines[other] = lines[other], lines[place]
-    return lines
-
-
 # --- The form ----------------------------------------------------------------------------
 
 
@@ -277,7 +248,7 @@ class JobForm(ScheduleForm):
         like: what the form is filled with where nothing was sent; ``job`` itself if None.
     """
 
-    step_policies = STEP_POLICIES
+    step_policies, step_backoffs = STEP_POLICIES, BACKOFFS
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 
     name = forms.CharField(max_length=255, strip=False, label="Name")
@@ -319,7 +290,11 @@ class JobForm(ScheduleForm):
         ),
     )
 
+    active_from = LocalMomentField(label="Not before")
+    active_until = LocalMomentField(label="Not after")
+
     triggers_github_webhook = _tick("Run on pull requests")
+    triggers_git_provider_webhook = _tick("Run on pull requests, by the API's other switch")
     actions = forms.MultipleChoiceField(
         label="When a pull request is",
         required=False,
@@ -465,7 +440,7 @@ class JobForm(ScheduleForm):
         self.by_environment = {one.pk: one for one in environments}
         self.by_job = {one.pk: one for one in jobs}
         super().__init__(data, initial=_initial(job, source))
-        self.lines = _lines_of(source) if data is None else _lines_in(data)
+        self.lines = lines_of(source) if data is None else lines_in(data)
         self.fields["kind"].choices = _kinds(job)  # type: ignore[attr-defined] # a ChoiceField has them
         self.fields["environment"].required = True
         here = [one for one in environments if one.pk in writable]
@@ -508,27 +483,37 @@ class JobForm(ScheduleForm):
         name = chosen.get(values.get("defers_to", ""))
         if name and not values.get(name):
             self.add_error(name, "Choose what the job defers to.")
-        if values.get("triggers_github_webhook") and not values.get("actions"):
+        for name in MOMENTS:
+            moment = values.get(name)
+            if isinstance(moment, datetime):
+                values[name] = moment.replace(tzinfo=ZoneInfo(self.zone)).isoformat()
+        builds_pulls = values.get("triggers_github_webhook") or values.get(
+            "triggers_git_provider_webhook"
+        )
+        if builds_pulls and not values.get("actions"):
             self.add_error("actions", "Choose one or more.")
         return values
 
     def _check_steps(self) -> None:
-        for number, line in enumerate(self.steps, start=1):
-            try:
-                DbtCommand.parse(line.command, index=number)
-            except CommandRejected as rejected:
-                line.problem = str(rejected)
-            if line.on_failure not in dict(STEP_POLICIES):
-                line.problem = "Choose what happens when this step fails."
+        number = 0
+        for line in self.lines:
+            if line.command.strip():
+                number += not line.is_off
+                line.problem = check_line(line, number)
 
     def is_valid(self) -> bool:
         rows_too = self.after.is_valid()
         return super().is_valid() and rows_too and not any(line.problem for line in self.lines)
 
     @property
-    def steps(self) -> list[StepLine]:
+    def said(self) -> list[StepLine]:
         """The lines that say something."""
         return [line for line in self.lines if line.command.strip()]
+
+    @property
+    def steps(self) -> list[StepLine]:
+        """The lines that are run."""
+        return [line for line in self.said if not line.is_off]
 
     @property
     def defers_to_itself(self) -> bool:
@@ -537,14 +522,14 @@ class JobForm(ScheduleForm):
     @property
     def differences(self) -> list[tuple[str, str, str]]:
         """What differs from the job as it is: the words for it, as it is, as it was sent."""
-        there, here = _lines_of(self.job), self.steps
+        there, here = lines_of(self.job), self.said
         found = [
             (str(self[name].label), _in_words(self[name].initial), _in_words(self[name].data))
             for name in self.changed_data
             if name != "seen"
         ]
-        before, after = ([line.command for line in lines] for lines in (there, here))
-        if before != after or _policies(there) != _policies(here):
+        before, after = ([in_words(line) for line in lines] for lines in (there, here))
+        if before != after:
             found.append(("Commands", "; ".join(before), "; ".join(after)))
         if self.after.has_changed():
             found.append(("After other jobs", "as they were saved", "as they are below"))
@@ -613,9 +598,10 @@ class JobForm(ScheduleForm):
         before = job.extensions
         after = deepcopy(before)
         for name, path in EXTENDED.items():
-            if name in self.cleaned_data:
+            # A moment that was not touched keeps its seconds and its offset.
+            if name in self.cleaned_data and (name not in MOMENTS or name in self.changed_data):
                 _put(after, path, self.cleaned_data[name])
-        self._put_steps(before, after)
+        put_steps(self.said, before, after)
         kept_elsewhere = 0 if self._keeps_all_in_extensions else 1
         upstream = [
             {"job_id": row["job"], "statuses": row["statuses"]}
@@ -624,20 +610,6 @@ class JobForm(ScheduleForm):
         if upstream or "jobs" in after.get("upstream", {}):
             after.setdefault("upstream", {})["jobs"] = upstream
         job.extensions = after
-
-    def _put_steps(self, before: Mapping[str, Any], after: dict[str, Any]) -> None:
-        had = before.get("steps") or []
-        steps: list[dict[str, Any]] = []
-        for line in self.steps:
-            known = line.was is not None and line.was < len(had)
-            step = dict(had[line.was]) if known and line.was is not None else {}
-            if line.on_failure != StepPolicy.STOP or "on_failure" in step:
-                step["on_failure"] = line.on_failure
-            steps.append(step)
-        while steps and not steps[-1]:
-            steps.pop()
-        if steps or "steps" in after:
-            after["steps"] = steps
 
     def _followed(self) -> list[dict[str, Any]]:
         rows = (getattr(row, "cleaned_data", {}) for row in self.after.forms)
@@ -708,10 +680,6 @@ class AfterForm(forms.Form):
         return values
 
 
-def _policies(lines: Iterable[StepLine]) -> list[str]:
-    return [line.on_failure for line in lines]
-
-
 def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -728,6 +696,10 @@ def _initial(job: Job, source: Job) -> dict[str, Any]:
     shown: dict[str, Any] = {name: getattr(source, name) for name in COLUMNS}
     shown |= initial_schedule(source)
     shown |= {name: _plain(_at(extended, path)) for name, path in EXTENDED.items()}
+    for name in MOMENTS:
+        if shown[name]:
+            local = shown[name].astimezone(_zone(source))
+            shown[name] = local.replace(second=0, microsecond=0, tzinfo=None)  # as it is shown
     deferral = NONE
     if source.deferring_environment_id is not None:
         deferral = AN_ENVIRONMENT
@@ -744,6 +716,13 @@ def _initial(job: Job, source: Job) -> dict[str, Any]:
         "deferring_environment": source.deferring_environment_id,
         "favor_state": "" if favor is None else str(favor).lower(),
     }
+
+
+def _zone(job: Job) -> ZoneInfo:
+    try:
+        return ZoneInfo(job.timezone)
+    except (ValueError, ZoneInfoNotFoundError):  # one that this machine does not know any more
+        return ZoneInfo("UTC")
 
 
 def _after_of(job: Job) -> list[dict[str, Any]]:

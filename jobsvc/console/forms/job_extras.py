@@ -41,9 +41,14 @@ class VariableForm(forms.Form):
     remove = forms.BooleanField(required=False, label="Remove")
 
     def __init__(
-        self, *args: Any, known: Mapping[str, Mapping[str, EnvironmentVariable]], **options: Any
+        self,
+        *args: Any,
+        known: Mapping[str, Mapping[str, EnvironmentVariable]],
+        of_a_copy: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(*args, **options)
+        self.of_a_copy = of_a_copy
         self.known = str(self.initial.get("name", ""))
         scopes = known.get(self.known, {})
         self.own = scopes.get(VariableScope.JOB)
@@ -69,9 +74,17 @@ class VariableForm(forms.Form):
             ValidationError: the name or the value is refused, which the row then says, too.
         """
         values = self.cleaned_data
-        if not values or not self.has_changed():
+        if not values:
             return
         name, value = self.known or values["name"], values["value"]
+        if self.of_a_copy:  # what the row knows is another job's, and stays as it is
+            if self.own is not None and self.is_secret and not value:
+                value = self.own.value
+            if name and value and not values["remove"]:
+                self._set(job, name, value)
+            return
+        if not self.has_changed():
+            return
         if not name or (self.is_secret and not value and not values["remove"]):
             return
         if value and not values["remove"]:
@@ -98,7 +111,12 @@ def variable_rows(job: Job, data: Any = None, *, like: Job | None = None) -> Any
     )
     initial = [{"name": name, "value": _own_value(scopes)} for name, scopes in known.items()]
     made = forms.formset_factory(VariableForm, extra=1, max_num=1000, absolute_max=1100)
-    return made(data, prefix="variable", initial=initial, form_kwargs={"known": known})
+    return made(
+        data,
+        prefix="variable",
+        initial=initial,
+        form_kwargs={"known": known, "of_a_copy": like is not None},
+    )
 
 
 def _own_value(scopes: Mapping[str, EnvironmentVariable]) -> str:

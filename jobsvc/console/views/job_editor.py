@@ -24,6 +24,7 @@ from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.asked import number
 from jobsvc.console.forms.job import JobForm
 from jobsvc.console.forms.job_extras import TellForm, variable_rows
+from jobsvc.console.forms.launch import put_on
 from jobsvc.console.forms.schedule import ScheduleForm, initial_schedule, shifted
 from jobsvc.console.schedule_preview import Preview, preview
 from jobsvc.jobs.advice import Finding
@@ -188,11 +189,11 @@ def _editor(membership: Membership, job: Job, like: Job | None = None, data: Any
     account = membership.account_id
     places = Environment.objects.of_account(account)
     places = places.filter(state=State.ACTIVE, project__state=State.ACTIVE)
-    # Jobs are written in the first, and may defer to the second.
-    writable = set(seen(membership, places, Action.WRITE_JOBS).values_list("pk", flat=True))
     environments = list(
         seen(membership, places).select_related("project").order_by("project__name", "name", "pk")
     )
+    # Jobs may defer to all of them, and be written in some.
+    writable = {one.pk for one in environments if membership.may(Action.WRITE_JOBS, one)}
     source = like or job
     after = source.completion_triggers.all() if source.pk else ()
     followed = [one.upstream_id for one in after]
@@ -306,7 +307,9 @@ def _new_job(
             .prefetch_related("completion_triggers__upstream"),
             pk=like_id,
         )
-        return _copy_of(like), like
+        copy = _copy_of(like)
+        put_on(like, request.GET.dict())  # what the launchpad had, which is not saved
+        return copy, like
     job = Job(account=project.account, project=project)
     template = request.GET.get("template", "")
     if template and template not in TEMPLATES:

@@ -15,22 +15,30 @@
       said.id = `said-${place + 1}`;
       field(line).id = `step-${place + 1}`;
       field(line).setAttribute("aria-describedby", said.id);
-      for (const element of line.querySelectorAll("label, button, select")) {
-        if (element.htmlFor) element.htmlFor = `step-${place + 1}`;
-        if (element.value?.includes(":")) element.value = element.value.replace(/:\d+/, `:${place}`);
-        const label = element.getAttribute("aria-label");
-        if (label) element.setAttribute("aria-label", label.replace(/\d+/, place + 1));
-        if (element.tagName === "LABEL") element.textContent = `Command ${place + 1}`;
+      const label = line.querySelector("label");
+      label.htmlFor = `step-${place + 1}`;
+      label.textContent = `Command ${place + 1}`;
+      for (const button of line.querySelectorAll("button")) {
+        button.value = button.value.replace(/:\d+/, `:${place}`);
+      }
+      for (const named of line.querySelectorAll("[aria-label]")) {
+        const words = named.getAttribute("aria-label");
+        named.setAttribute("aria-label", words.replace(/\d+/, place + 1));
       }
     });
   };
   const another = (line, command) => {
     const made = line.cloneNode(true);
+    const theirs = [...line.querySelectorAll("input, select")];
+    [...made.querySelectorAll("input, select")].forEach((own, place) => {
+      const first = own.tagName === "SELECT" ? own.options[0].value : "";
+      own.value = command ? theirs[place].value : first;
+    });
     field(made).value = command;
     field(made).removeAttribute("aria-invalid");
     made.querySelector('[name="step_was"]').value = "";
     made.querySelector(".said").replaceChildren();
-    made.querySelector("select").value = command ? line.querySelector("select").value : "stop";
+    made.querySelector(".rules").open = Boolean(command) && line.querySelector(".rules").open;
     return made;
   };
   const edit = (verb, line) => {

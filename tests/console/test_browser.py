@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +17,15 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
+from playwright.sync_api import Error as PlaywrightError
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import Token, User
@@ -33,6 +43,7 @@ from tests.factories import (
     RunFactory,
     RunStepFactory,
 )
+from tests.warehouses import DBT
 
 pytestmark = [
     pytest.mark.browser,
@@ -159,6 +170,8 @@ def every_page(life: dict[str, Run]) -> list[str]:
     of_project = [one.account_id, one.project_id]
     return [
         reverse("console:account", args=[one.account_id]),
+        reverse("console:setup", args=[one.account_id]),
+        f"{reverse('console:go', args=[one.account_id])}?q=e",
         reverse("console:runs", args=[one.account_id]),
         f"{reverse('console:runs', args=[one.account_id])}?status=error&q=nothing+like+it",
         reverse("console:cancel_queued", args=[one.account_id]),
@@ -381,6 +394,87 @@ def test_an_old_link_with_a_fragment_finds_its_run(opened: Open, life: dict[str,
     expect(page.locator("h1")).to_contain_text(f"#{run.pk}")
 
 
+def test_the_palette_finds_and_opens_and_gives_the_focus_back(
+    opened: Open, life: dict[str, Run]
+) -> None:
+    page = opened(url(life["success"]))
+    page.locator("#step-1").focus()
+    page.keyboard.press("Control+k")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("link", name="Schedule")).to_be_visible()
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#step-1")).to_be_focused()
+
+    page.keyboard.press("Control+k")
+    page.keyboard.type(f"#{life['error'].pk}")
+    expect(dialog.locator(".found a")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text(f"#{life['error'].pk}")
+
+
+def test_keys_move_about_and_do_nothing_in_fields(opened: Open, life: dict[str, Run]) -> None:
+    page = opened("/")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    expect(page.locator("h1")).to_have_text("Runs")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    expect(page.locator("#run-head")).to_be_visible()
+    page.keyboard.press("3")
+    expect(page.locator(".tabs [aria-current]")).to_have_text("Timing")
+
+    page.goto(reverse("console:runs", args=[life["success"].account_id]))
+    page.keyboard.press("/")
+    page.keyboard.type("?gjg1")
+    expect(page.locator("main input[type=search]")).to_have_value("?gjg1")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+
+
+def test_keys_of_a_run_copy_its_link_and_lead_to_the_runs_beside_it(
+    opened: Open, life: dict[str, Run]
+) -> None:
+    page = opened(url(life["success"]))
+    page.keyboard.press("]")
+    expect(page.locator("h1")).to_contain_text(f"#{life['error'].pk}")
+    page.keyboard.press("[")
+    expect(page.locator("h1")).to_contain_text(f"#{life['success'].pk}")
+    page.keyboard.press("y")
+    expect(page.locator("#announcer")).to_contain_text("link")
+
+
+def test_single_keys_can_be_switched_off_and_their_list_says_so(
+    opened: Open, life: dict[str, Run], person: User
+) -> None:
+    page = opened("/")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Next and previous row")
+    assert faults(page) == []
+    User.objects.filter(pk=person.pk).update(shortcuts=False)
+    page.reload()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("style", "shown"), [("iso", "2021-01-02 03:04"), ("local", "Jan 2, 2021")]
+)
+def test_moments_are_written_as_somebody_likes_them(
+    opened: Open, life: dict[str, Run], person: User, style: str, shown: str
+) -> None:
+    moment = datetime(2021, 1, 2, 3, 4, tzinfo=UTC)
+    Run.objects.filter(pk=life["success"].pk).update(created_at=moment)
+    User.objects.filter(pk=person.pk).update(date_style=style, time_zone="UTC")
+    page = opened(url(life["success"]), locale="en-US")
+
+    expect(page.locator('#run-head time[datetime^="2021"]')).to_contain_text(shown)
+
+
 def settings_of(run: Run) -> str:
     return reverse("console:job_settings", args=[run.account_id, run.project_id, run.job_id])
 
@@ -589,3 +683,69 @@ def test_whatever_a_log_holds_is_text(opened: Open, person: User, theme: str, wi
     expect(page.locator("#step-4-L2")).to_contain_text("more characters")
 
     assert found == []
+
+
+# --- Documentation -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def documented(person: User, tmp_path: Path) -> Run:
+    """A run of production with the page that a real dbt made of a project of two models."""
+    (tmp_path / "models").mkdir()
+    profile = {"type": "duckdb", "path": str(tmp_path / "shop.duckdb")}
+    files = {
+        "dbt_project.yml": "name: shop\nversion: '1.0'\nprofile: shop\n",
+        "profiles.yml": json.dumps({"shop": {"target": "here", "outputs": {"here": profile}}}),
+        "models/orders.sql": "select 1 as id",
+        "models/items.sql": "select * from {{ ref('orders') }}",
+        "models/about.yml": "models: [{name: orders, description: Every order there was.}]",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    command = [str(DBT), "docs", "generate", "--static", "--quiet", "--profiles-dir", "."]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)  # noqa: S603 - our own dbt
+    account = person.memberships.get().account
+    run: Run = RunFactory(
+        succeeded=True,
+        job__environment__project__account=account,
+        job__environment__deployment_type="production",
+    )
+    step = RunStepFactory(run=run, index=5, kind="docs", command="dbt docs generate")
+    page = (tmp_path / "target" / "static_index.html").read_bytes()
+    ArtifactFactory(step=step, path="static_index.html", content=page)
+    return run
+
+
+def test_documentation_that_dbt_made_works_in_its_sandbox(
+    browser: Browser, live_server: LiveServer, person: User, documented: Run
+) -> None:
+    client = Client()
+    client.force_login(person)
+    session = {"name": "sessionid", "value": client.cookies["sessionid"].value}
+    said: list[ConsoleMessage] = []
+    broken: list[str] = []
+    at = [documented.account_id, documented.project_id]
+    with browser.new_context(base_url=live_server.url) as context:
+        context.add_cookies([{**session, "url": live_server.url}])
+        page = context.new_page()
+        page.on("console", said.append)
+        page.on("pageerror", lambda error: broken.append(str(error)))
+        for address in (reverse("console:docs", args=at), url(documented, "run_docs")):
+            page.goto(address)
+            docs = page.frame_locator("iframe")
+            expect(docs.get_by_role("heading", name="Welcome!")).to_be_visible()
+            docs.get_by_text("shop", exact=True).first.click()
+            docs.get_by_text("models", exact=True).first.click()
+            docs.get_by_text("orders", exact=True).first.click()
+            expect(docs.get_by_text("Every order there was.").first).to_be_visible()
+            # An origin of its own: no cookies, nothing of ours.
+            frame = page.frames[-1]
+            assert frame.evaluate("window.origin") == "null"
+            with pytest.raises(PlaywrightError, match="SecurityError"):
+                frame.evaluate("document.cookie")
+
+    # What dbt's page asks for and does not get: its tracker, its icon, its templates' pictures.
+    ours = [one.text for one in said if "/docs/page/" not in one.text + one.location["url"]]
+    unwanted = [one for one in ours if not re.search("favicon|cloudfront|getIcon", one)]
+    assert unwanted == []
+    assert broken == []

@@ -314,6 +314,12 @@ class Run(models.Model):
             models.Index(fields=["account", "-id"], name="run_of_account"),
             models.Index(fields=["job", "-id"], name="run_of_job"),
             models.Index(fields=["account", "status", "-id"], name="run_of_account_by_status"),
+            models.Index(fields=["job", "status", "-id"], name="run_of_job_by_status"),
+            models.Index(
+                fields=["project", "git_sha", "-id"],
+                condition=Q(git_sha__isnull=False),
+                name="run_of_commit",
+            ),
             models.Index(
                 fields=["status"], condition=Q(status__in=UNFINISHED), name="run_unfinished"
             ),

@@ -25,7 +25,6 @@ BOXES = 20  # different errors shown; the rest are on the page of results
 NAMED = 8  # nodes named of one error
 WARNED_SHOWN = 30
 LOOKED_BACK = 50  # earlier runs in which a failed node is looked for
-NEAR = 5000  # runs: of the same commit are looked for among those of these numbers around it
 SAME_COMMIT = 5  # runs
 RELATED = 20  # runs shown of each kind
 
@@ -276,8 +275,7 @@ def related_runs(run: Run, membership: Membership) -> list[Related]:
         runs.filter(trigger__caused_by_run=run),
     ]
     if run.git_sha:
-        around = (run.pk - NEAR, run.pk + NEAR)
-        same = runs.filter(project=run.project_id, git_sha=run.git_sha, pk__range=around)
+        same = runs.filter(project=run.project_id, git_sha=run.git_sha)
         newest = same.exclude(pk=run.pk).order_by("-pk").values("pk")[:SAME_COMMIT]
         wanted.append(runs.filter(pk__in=Subquery(newest)))
     first, *others = (one.select_related("job", "trigger").order_by() for one in wanted)

@@ -148,16 +148,16 @@ def _speed(
     results: QuerySet[NodeResult], job: Job, rows: Sequence[NodeResult], moment: datetime
 ) -> str:
     """Whether it is slower than a month ago, in a sentence; empty where nothing can be said."""
-    lately = _usual(rows)
-    if lately is None:
-        return ""
-    sentence = f"It takes {_length(lately)} at the median of its last successes"
     old = (
         Run.objects.filter(account=job.account_id, created_at__lte=moment - MONTH)
         .order_by("-created_at")
         .values_list("pk", flat=True)
         .first()
     )
+    lately = _usual([row for row in rows if old is None or row.run_id > old])
+    if lately is None:
+        return ""
+    sentence = f"It takes {_length(lately)} at the median of its last successes"
     before = None
     if old is not None:
         then = results.filter(run__job=job.pk, run__lte=old, status__in=WENT_WELL)
@@ -166,15 +166,18 @@ def _speed(
         return f"{sentence}; there are too few of a month ago to compare it with."
     if abs(lately - before) < max(NOTICED * before, 0.1):
         return f"{sentence}, about as long as a month ago ({_length(before)})."
-    change = abs(lately - before) / before if before else 1.0
-    word = "slower" if lately > before else "faster"
-    by = f"{change:.0%}" if change < 2 or word == "faster" else f"{lately / before:.1f} times"
-    return f"{sentence}, {by} {word} than a month ago ({_length(before)})."
+    if before and lately >= 2 * before:
+        by = f"{lately / before:.1f} times as long as"
+    else:
+        word = "slower" if lately > before else "faster"
+        by = f"{abs(lately - before) / before:.0%} {word} than" if before else f"{word} than"
+    return f"{sentence}, {by} a month ago ({_length(before)})."
 
 
 def _usual(rows: Sequence[NodeResult]) -> float | None:
     """The median of the newest that went well, in seconds; None where there are few."""
-    lengths = [row.took.total_seconds() for row in rows if row.status in WENT_WELL and row.took]
+    well = [row.took for row in rows if row.status in WENT_WELL]
+    lengths = [took.total_seconds() for took in well if took is not None]
     return median(lengths[:LIKE_IT]) if len(lengths) >= FEWEST else None
 
 
@@ -183,10 +186,9 @@ def _length(seconds: float) -> str:
 
 
 def _graph(membership: Membership, project: Project, rows: Sequence[NodeResult]) -> Graph | None:
-    """By its newest result, else by the newest success of the project that this member sees."""
-    if rows:
-        artifact = manifest_of_run(rows[0].run)
-    else:
+    """By its newest result here, else by the newest success of the project that is seen."""
+    artifact = manifest_of_run(rows[0].run) if rows else None
+    if artifact is None:
         artifact = manifest_of_project(seen(membership, Run.objects.filter(project=project.pk)))
     return graph_of(artifact) if artifact else None
 

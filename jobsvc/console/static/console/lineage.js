@@ -5,7 +5,6 @@
   if (!picture || !window.dagre) return;
   const HEIGHT = 44;
   const LETTERS = 34; // of a name that fit; its title has them all
-  const LETTER = 7.2; // width of one, in pixels
   const HANDLE = 30; // for what shows more around a node
   const ROUND = { source: 20, seed: 0, snapshot: 12, exposure: 20, metric: 12 }; // by type
 
@@ -43,11 +42,18 @@
 
   const below = (node) => `${node.glyph} ${node.kind}`.trim();
   const told = (node) => node.tests.map(([words]) => words).join(" ");
+  const ruler = document.createElement("canvas").getContext("2d");
+  const family = getComputedStyle(document.body).fontFamily;
+  const long = (words, font) => {
+    ruler.font = `${font} ${family}`;
+    return ruler.measureText(words).width;
+  };
   const widthOf = (node) => {
-    const letters = Math.max(short(node.name).length, below(node).length + told(node).length + 2, 10);
-    return Math.round(letters * LETTER + 20);
+    const second = long(`${below(node)}   ${told(node)}`, "bold 12px") + 12;
+    return Math.ceil(Math.max(long(short(node.name), "600 13px"), second, 70)) + 24;
   };
 
+  // Where each node's box is, and each line from the right side of one to the left of another.
   const place = (nodes) => {
     const graph = new dagre.graphlib.Graph();
     graph.setGraph({
@@ -61,7 +67,17 @@
       for (const need of node.needs) if (graph.hasNode(need)) graph.setEdge(need, node.key);
     }
     dagre.layout(graph);
-    return graph;
+    const boxes = new Map();
+    for (const node of nodes) {
+      const { x, y, width } = graph.node(node.key);
+      boxes.set(node.key, { x: x - width / 2, y: y - HEIGHT / 2, middle: y, wide: widthOf(node) });
+    }
+    const lines = graph.edges().map((edge) => {
+      const [from, to] = [boxes.get(edge.v), boxes.get(edge.w)];
+      const between = graph.edge(edge).points.slice(1, -1);
+      return [{ x: from.x + from.wide, y: from.middle }, ...between, { x: to.x, y: to.middle }];
+    });
+    return { boxes, lines };
   };
 
   const curve = ([first, ...rest]) => {
@@ -103,21 +119,22 @@
     }
     drawn = shape;
     shown = new Map();
-    const graph = place(nodes);
-    const { width, height } = graph.graph();
+    const { boxes, lines } = place(nodes);
+    const ends = nodes.map((node) => {
+      const { x, y, wide } = boxes.get(node.key);
+      return { x: x + wide + HANDLE, y: y + HEIGHT };
+    });
+    const heights = [...ends, ...lines.flat()].map((point) => point.y);
+    const top = Math.floor(Math.min(0, ...lines.flat().map((point) => point.y))) - 4;
+    const width = Math.ceil(Math.max(0, ...ends.map((point) => point.x))) + 6;
+    const height = Math.ceil(Math.max(0, ...heights)) + 6 - top;
     const svg = make("svg", {
-      class: "lineage", role: "group", width: Math.ceil(width), height: Math.ceil(height),
-      viewBox: `0 0 ${Math.ceil(width)} ${Math.ceil(height)}`,
+      class: "lineage", role: "group", width, height, viewBox: `0 ${top} ${width} ${height}`,
       "aria-label": `${document.getElementById("lineage-list").dataset.words}, left to right`,
     });
-    for (const edge of graph.edges()) {
-      svg.append(make("path", { class: "edge", d: curve(graph.edge(edge).points) }));
-    }
+    for (const line of lines) svg.append(make("path", { class: "edge", d: curve(line) }));
     for (const node of nodes) {
-      const at = graph.node(node.key);
-      const wide = widthOf(node);
-      const x = at.x - at.width / 2;
-      const y = at.y - HEIGHT / 2;
+      const { x, y, wide } = boxes.get(node.key);
       const round = ROUND[node.corner] ?? 5;
       const parts = {
         link: make("a"),
@@ -149,9 +166,9 @@
     picture.replaceChildren(svg);
     const first = nodes.find((node) => node.here) ?? nodes.find((node) => node.tone.startsWith("err"));
     if (first) {
-      const at = graph.node(first.key);
-      picture.scrollLeft = at.x - picture.clientWidth / 2;
-      picture.scrollTop = at.y - picture.clientHeight / 2;
+      const { x, y } = boxes.get(first.key);
+      picture.scrollLeft = x - picture.clientWidth / 2;
+      picture.scrollTop = y - top - picture.clientHeight / 2;
     }
   };
 

@@ -12,6 +12,9 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import Token, User
+from accounts.policy import Access
+from accounts.roles import Action
+from environments.models import DeploymentType
 from environments.variables import TARGET_SCHEMA, checked, value_of_job
 from jobsvc.jobs.define import reactivate_job
 from jobsvc.jobs.models import Job, validate_steps
@@ -150,6 +153,20 @@ def _tell(run: Run, trigger: Trigger, *, is_retry: bool) -> None:
         run,
         account_id=run.account_id,
         differences={name: [None, value] for name, value in given.items()},
+    )
+
+
+def refused_variables(job: Job, access: Access) -> str:
+    """Why who has ``access`` may give a run of ``job`` no variables of its own; empty if they may.
+
+    In production they would decide what is built and whence, which is to change the job.
+    """
+    is_production = job.environment.deployment_type == DeploymentType.PRODUCTION
+    if not is_production or access.may(Action.WRITE_JOBS, job):
+        return ""
+    return (
+        "Variables of a run in production are for who may change jobs there. Ask an owner of "
+        "the account for such a role, such as Job admin."
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from django.test import Client
 
 from accounts.models import Account
 from accounts.roles import ALLOWED, Action, PermissionSet
 from tests.api.addresses import addresses
 from tests.conftest import client_with
-from tests.factories import token_of
+from tests.factories import JobFactory, token_of
 
 A2, A3 = "api/v2/accounts/<id:account_id>", "api/v3/accounts/<id:account_id>"
 P3 = f"{A3}/projects/<id:project_id>"
@@ -143,3 +146,19 @@ def test_a_refusal_says_what_is_missing(account: Account) -> None:
 
     assert response.status_code == 403
     assert "start and cancel runs" in response.json()["status"]["user_message"]
+
+
+def test_variables_of_a_production_run_are_for_who_may_change_jobs(
+    client_of: Callable[..., Client],
+) -> None:
+    job = JobFactory(environment__deployment_type="production")
+    address = f"/api/v2/accounts/{job.account_id}/jobs/{job.pk}/run/"
+    body = {"cause": "x", "extensions": {"variables": {"DBT_REGION": "eu"}}}
+    runner = client_of(job.account, "job_runner")
+
+    refused = runner.post(address, body)
+
+    assert refused.status_code == 403
+    assert "for who may change jobs there" in refused.json()["status"]["user_message"]
+    assert runner.post(address, {"cause": "x"}).status_code == 200
+    assert client_of(job.account, "job_admin").post(address, body).status_code == 200

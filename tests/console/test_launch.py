@@ -13,11 +13,19 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from jobsvc.engine.commands import DbtCommand
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import CauseCategory
-from tests.factories import JobFactory, MembershipFactory, RunFactory
+from tests.factories import (
+    JobFactory,
+    MembershipFactory,
+    NodeResultFactory,
+    RunFactory,
+    RunStepFactory,
+)
+from tests.manifests import chain, left
 
 VisitorOf = Callable[..., Client]
 SHA = "1027c4d9e0" * 4
@@ -263,7 +271,8 @@ def test_a_run_that_would_wait_is_announced(visitor_of: VisitorOf) -> None:
 
     page = text(visitor_of(run.account), pad(run.job))
 
-    assert f">#{run.pk}</a> of this job is not over yet" in page
+    assert "will wait for run" in page
+    assert f">#{run.pk}</a> of this job" in page
 
 
 def test_the_launchpad_takes_few_queries(
@@ -275,3 +284,150 @@ def test_the_launchpad_takes_few_queries(
 
     with django_assert_max_num_queries(15):
         text(visitor, pad(run.job, f"?from={run.pk}"))
+
+
+# --- What it would build -----------------------------------------------------------------
+
+
+def with_manifest(**job: object) -> Job:
+    """A job whose environment has a manifest of three models, which took 60 seconds each."""
+    run = RunFactory(succeeded=True, job=JobFactory(**job), artifacts_saved=True)
+    step = RunStepFactory(run=run, index=1)
+    left(step, chain("raw", "clean", "fct"))
+    for name in ("raw", "clean", "fct"):
+        unique_id = f"model.shop.{name}"
+        NodeResultFactory(step=step, name=name, unique_id=unique_id, status="success", seconds=60)
+    return run.job
+
+
+def previewed(visitor: Client, job: Job, **given: str) -> str:
+    response = visitor.post(pad(job), {"cause": "x", "do": "preview"} | given)
+    assert response.status_code == 200
+    page = unescape(response.content.decode())
+    return page[page.index('id="preview"') :]
+
+
+def test_a_preview_names_the_nodes_and_starts_nothing(visitor_of: VisitorOf) -> None:
+    job = with_manifest(execute_steps=["dbt build"], threads=2)
+    before = Run.objects.count()
+
+    shown = previewed(visitor_of(job.account), job, selector="clean+")
+
+    assert "2 nodes: 2 models" in shown
+    assert '<li class="code">fct</li>' in shown
+    assert '<li class="code">raw</li>' not in shown
+    assert "about <b>1 m 0 s</b>" in shown
+    assert Run.objects.count() == before
+
+
+def test_without_a_selector_the_jobs_own_commands_are_previewed(visitor_of: VisitorOf) -> None:
+    job = with_manifest(execute_steps=["dbt run --select fct", "dbt run-operation grant"])
+
+    shown = previewed(visitor_of(job.account), job)
+
+    assert "1 node: 1 model" in shown
+    assert "known once dbt reads it" in shown
+
+
+def test_a_selection_of_nothing_says_so(visitor_of: VisitorOf) -> None:
+    job = with_manifest(execute_steps=["dbt build"])
+
+    assert "No node is selected." in previewed(visitor_of(job.account), job, selector="nowhere")
+
+
+def test_an_environment_without_a_manifest_has_no_preview(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+
+    assert "Nothing is known of its nodes yet." in previewed(visitor_of(job.account), job)
+
+
+def test_a_selector_takes_the_place_of_what_the_commands_select(visitor_of: VisitorOf) -> None:
+    steps = ["dbt seed", "dbt build --select marts --exclude slow", "dbt run-operation grant"]
+    job = JobFactory(execute_steps=steps)
+
+    given = {"cause": "x", "selector": "fct_orders+ tag:nightly", "full_refresh": "on"}
+    visitor_of(job.account).post(pad(job), given)
+
+    assert Run.objects.get().configuration["execute_steps"] == [
+        "dbt seed --select fct_orders+ tag:nightly --full-refresh",
+        "dbt build --select fct_orders+ tag:nightly --full-refresh",
+        "dbt run-operation grant",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "given", "words"),
+    [
+        (["dbt run-operation x"], {"selector": "a"}, "None of the commands can do so."),
+        (["dbt test"], {"full_refresh": "on"}, "None of the commands can do so."),
+        (["dbt build"], {"selector": "--vars {}"}, "--vars is an option, not a node."),
+        (["dbt build"], {"selector": "a\x00"}, "Null characters are not allowed."),
+    ],
+)
+def test_a_selection_that_cannot_be_is_refused(
+    visitor_of: VisitorOf, steps: list[str], given: dict[str, str], words: str
+) -> None:
+    job = JobFactory(execute_steps=steps)
+
+    response = visitor_of(job.account).post(pad(job), {"cause": "x", **given})
+
+    assert words in unescape(response.content.decode())
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("selector", ["a;b", "$(touch x)", "'", '"', "a|b", "☃", "@a,+b"])
+def test_no_selector_breaks_the_page_or_gets_out_of_its_option(
+    visitor_of: VisitorOf, selector: str
+) -> None:
+    job = JobFactory(execute_steps=["dbt build"])
+
+    response = visitor_of(job.account).post(pad(job), {"cause": "x", "selector": selector})
+
+    assert response.status_code in {200, 302}
+    for run in Run.objects.all():
+        [step] = run.configuration["execute_steps"]
+        assert DbtCommand.parse(step, index=1).options == {"select": tuple(selector.split())}
+
+
+# --- Saving it, and who may --------------------------------------------------------------
+
+
+def test_what_was_tried_is_saved_as_a_new_job_by_the_editor(visitor_of: VisitorOf) -> None:
+    job = JobFactory(execute_steps=["dbt build"], threads=4)
+    visitor = visitor_of(job.account)
+    given = {"cause": "x", "do": "job", "selector": "fct", "threads_override": "9"}
+
+    response = visitor.post(pad(job), given, follow=True)
+    page = unescape(response.content.decode())
+
+    assert response.resolver_match is not None
+    assert response.resolver_match.view_name == "console:job_new"
+    assert "dbt build --select fct" in page
+    assert 'name="threads" value="9"' in page
+    job.refresh_from_db()
+    assert (job.execute_steps, job.threads) == (["dbt build"], 4)
+
+
+def test_who_may_not_change_jobs_is_not_offered_a_new_one(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+    runner = visitor_of(job.account, "job_runner")
+
+    assert "Save as new job" not in text(runner, pad(job))
+    assert "Save as new job" in text(visitor_of(job.account), pad(job))
+
+
+def test_variables_in_production_are_for_who_may_change_jobs(visitor_of: VisitorOf) -> None:
+    job = JobFactory(environment__deployment_type="production")
+    runner = visitor_of(job.account, "job_runner")
+
+    assert "are for who may change jobs there" in text(runner, pad(job))
+    runner.post(pad(job), {"cause": "x", "variables_override": "DBT_REGION=eu"})
+
+    assert Run.objects.get().trigger.variables_override == {}
+
+
+def test_branches_of_late_runs_are_offered(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+    RunFactory(job=job, succeeded=True, git_branch="feature/x")
+
+    assert '<option value="feature/x">' in text(visitor_of(job.account), pad(job))

@@ -14,7 +14,7 @@ from django.urls import path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
 from rest_framework.request import Request
 
 from accounts.roles import Action
@@ -36,7 +36,7 @@ from jobsvc.runs import toolchains
 from jobsvc.runs.advice import advice_on
 from jobsvc.runs.artifacts import latest_of_job
 from jobsvc.runs.models import PULL_REQUEST_FIELDS
-from jobsvc.runs.trigger import Trigger, trigger_run
+from jobsvc.runs.trigger import Trigger, refused_variables, trigger_run
 from jobsvc.statuses import FINISHED, CauseCategory, State
 
 logger = logging.getLogger(__name__)
@@ -402,8 +402,12 @@ class RunJob(JobResource):
 
     def post(self, request: Request, **path: Any) -> Answer:
         job = self.row()
+        values = self.values(partial=False)
+        why_not = refused_variables(job, self.token.access)
+        if why_not and values.get("variables_override"):
+            raise PermissionDenied(why_not)
         trigger = Trigger(
-            **self.values(partial=False),
+            **values,
             cause_category=CauseCategory.API,
             user=self.token.user,
             api_token=self.token,

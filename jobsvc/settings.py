@@ -527,9 +527,14 @@ LOGGING = {
             "class": "logging.StreamHandler",
             "formatter": "line",
             "filters": ["request"],
-        }
+        },
+        "recent": {
+            "class": "jobsvc.console.system.warnings.Recent",
+            "level": "WARNING",
+            "filters": ["request"],
+        },
     },
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "root": {"handlers": ["console", "recent"], "level": LOG_LEVEL},
 }
 
 # Of another kind Django would quietly speak plain SMTP.

@@ -47,9 +47,20 @@ SETTINGS: tuple[SettingsPlace, ...] = (
     SettingsPlace("Tokens", "tokens", "Keys to the API: your own, and the account's.", None),
     SettingsPlace("Members", "members", "Who is in this account, and what each may do."),
     SettingsPlace(
+        "Groups",
+        "groups",
+        "Roles for many at once, in one project or environment, and who may what.",
+    ),
+    SettingsPlace(
         "Audit log",
         "audit",
         "Who changed, started or opened what, when and from where.",
+        Action.WRITE_ACCOUNT,
+    ),
+    SettingsPlace(
+        "System",
+        "system",
+        "How the service is, what it is made of and what it keeps.",
         Action.WRITE_ACCOUNT,
     ),
 )

@@ -215,6 +215,9 @@ def settings_pages(run: Run) -> list[str]:
     EnvironmentVariableFactory(project=project, name="DBT_REGION", secrets={"value": HOSTILE})
     token, _text = Token.issue(account, HOSTILE, permission_set="owner")
     member = account.memberships.get()
+    group = Group.objects.create(account=account, name=HOSTILE)
+    group.members.add(member)
+    group.grants.create(permission_set="owner", project=project, environment=environment)
     of_project = {
         "environment": environment.pk,
         "environment_edit": environment.pk,
@@ -232,10 +235,12 @@ def settings_pages(run: Run) -> list[str]:
         "token_revoke": token.pk,
         "member_edit": member.pk,
         "member_remove": member.pk,
+        "group": group.pk,
+        "group_delete": group.pk,
     }
     lists = ("environments", "environment_new", "variables", "variable_new", "variable_import")
     settings = ("settings", "projects", "project_new", "connections", "connection_new", "tokens")
-    others = ("token_new", "service_token_new", "members", "member_new")
+    others = ("token_new", "service_token_new", "members", "member_new", "groups", "group_new")
     return [
         *(reverse(f"console:{name}", args=[account.pk, project.pk]) for name in lists),
         *(
@@ -246,6 +251,10 @@ def settings_pages(run: Run) -> list[str]:
         *(reverse(f"console:{name}", args=[account.pk, more]) for name, more in of_account.items()),
         f"{reverse('console:connection_new', args=[account.pk])}?adapter=snowflake_v0",
         f"{reverse('console:connection_new', args=[account.pk])}?adapter=custom_v0",
+        reverse("console:audit", args=[account.pk]),
+        f"{reverse('console:audit', args=[account.pk])}?q=nothing+like+it&since=nonsense",
+        reverse("console:system", args=[account.pk]),
+        f"{reverse('console:system', args=[account.pk])}?count=1",
     ]
 
 

@@ -1,0 +1,1 @@
+"""What this installation is made of: health, versions, room, and a bundle for its support."""

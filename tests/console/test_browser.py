@@ -28,7 +28,7 @@ from playwright.sync_api import (
 from playwright.sync_api import Error as PlaywrightError
 from pytest_django.live_server_helper import LiveServer
 
-from accounts.models import Token, User
+from accounts.models import Group, Token, User
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import LogChunk, Run, RunStep
 from jobsvc.statuses import RunStatus

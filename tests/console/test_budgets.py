@@ -21,7 +21,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, reverse
 from django.utils.timezone import now
 
-from accounts.models import Membership, Token
+from accounts.models import Group, Membership, Token
 from ci.models import PullRequest, WebhookDelivery
 from jobsvc.console.urls import urlpatterns
 from jobsvc.jobs.revisions import keep_what_was
@@ -63,6 +63,8 @@ def known(run: Run) -> dict[str, Any]:
 
     mute = Mute.objects.create(account=run.account, address="owner@example.com", job=run.job)
     dispatch = Dispatch.objects.latest("pk")
+    group = Group.objects.create(account=run.account, name="Analysts")
+    group.grants.create(permission_set="job_viewer")
     keep_what_was(run.job)
     return {
         "account_id": run.account_id,
@@ -84,6 +86,8 @@ def known(run: Run) -> dict[str, Any]:
         "revision_number": run.job.revisions.latest("number").number,
         "token_id": first(Token),
         "member_id": first(Membership),
+        "group_id": group.pk,
+        "grant_id": group.grants.get().pk,
         "variable_name": "DBT_REGION",
         "unique_id": "model.coffee_shops.fct_orders",
     }

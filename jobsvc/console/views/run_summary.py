@@ -14,7 +14,7 @@ from jobsvc.console.views.run_header import RETRIED
 from jobsvc.engine.events import RUNNING
 from jobsvc.engine.results import FAILED
 from jobsvc.runs.looks import Look, look_of_node
-from jobsvc.runs.models import NodeResult, Run, RunStep
+from jobsvc.runs.models import NodeResult, Run, RunStep, RunTrigger
 from jobsvc.statuses import RunStatus
 
 SLOWEST = 5  # nodes
@@ -271,8 +271,9 @@ def related_runs(run: Run, membership: Membership) -> list[Related]:
     named = [run.retrying_run_id, run.trigger.caused_by_run_id, run.deferring_run_id]
     wanted = [
         runs.filter(pk__in=[number for number in named if number]),
-        runs.filter(retrying_run=run),
-        runs.filter(trigger__caused_by_run=run),
+        # Of its account anyway: asked for that as well, SQLite goes through all of the account.
+        Run.objects.filter(retrying_run=run),
+        runs.filter(pk__in=RunTrigger.objects.filter(caused_by_run=run).values("run")),
     ]
     if run.git_sha:
         same = runs.filter(project=run.project_id, git_sha=run.git_sha)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from accounts.groups import join_default_groups
 from accounts.models import Account, Membership, Token, User
 from accounts.roles import PermissionSet
 from jobsvc.statuses import State
@@ -33,11 +34,15 @@ def add_member(account: Account, email: str, permission_set: str) -> Membership:
         membership = Membership(account=account, user=user, permission_set=permission_set)
         membership.full_clean()
         membership.save()
+        join_default_groups(membership)
     return membership
 
 
 def change_role(membership: Membership, permission_set: str) -> Membership:
     """Let a member do what ``permission_set`` allows, from now on.
+
+    Args:
+        permission_set: empty for who is to have only what groups grant.
 
     Raises:
         ValidationError: there is no such role, or this is the account's last owner.
@@ -50,6 +55,25 @@ def change_role(membership: Membership, permission_set: str) -> Membership:
         membership.full_clean()
         membership.save(update_fields=["permission_set"])
     return membership
+
+
+def deactivate_member(membership: Membership) -> None:
+    """Let a member and their tokens into the account no more, until they are reactivated.
+
+    Raises:
+        ValidationError: this is the account's last owner.
+    """
+    with _one_at_a_time(membership.account_id):
+        membership.refresh_from_db(fields=["permission_set", "is_active"])
+        _refuse_the_last_owner(membership)
+        membership.is_active = False
+        membership.save(update_fields=["is_active"])
+
+
+def reactivate_member(membership: Membership) -> None:
+    """Let a member in again, with the role, groups and tokens that they had."""
+    membership.is_active = True
+    membership.save(update_fields=["is_active"])
 
 
 def remove_member(membership: Membership) -> None:
@@ -69,11 +93,14 @@ def remove_member(membership: Membership) -> None:
 
 
 def is_last_owner(membership: Membership) -> bool:
-    """Whether nobody else who can sign in owns the account."""
-    others = Membership.objects.filter(
-        account=membership.account_id, permission_set=PermissionSet.OWNER, user__is_active=True
-    ).exclude(pk=membership.pk)
-    return membership.permission_set == PermissionSet.OWNER and not others.exists()
+    """Whether nobody else who can enter owns the account by their own role: an owner by a group
+    alone is lost with the group, and does not count."""
+    if membership.permission_set != PermissionSet.OWNER or not membership.is_active:
+        return False
+    others = Membership.objects.active().filter(
+        account=membership.account_id, permission_set=PermissionSet.OWNER
+    )
+    return not others.exclude(pk=membership.pk).exists()
 
 
 def _refuse_the_last_owner(membership: Membership) -> None:
@@ -81,7 +108,7 @@ def _refuse_the_last_owner(membership: Membership) -> None:
         raise ValidationError(
             {
                 "permission_set": f"{membership.user} is the last owner of {membership.account}. "
-                "Make somebody else an owner first."
+                "Make somebody else an owner first; one by a group alone does not count."
             }
         )
 

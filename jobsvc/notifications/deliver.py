@@ -17,12 +17,12 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
-from accounts.models import User
+from accounts.models import Invitation, User
 from jobsvc import bell
 from jobsvc.notifications import channels, emails
 from jobsvc.notifications.digest import gather
 from jobsvc.notifications.errors import NotTaken, Refused
-from jobsvc.notifications.models import Delivery, DeliveryStatus, NotificationType
+from jobsvc.notifications.models import Delivery, DeliveryStatus, Event, NotificationType
 from jobsvc.notifications.recipients import may_read
 from jobsvc.notifications.unsubscribe import is_muted
 from jobsvc.statuses import State
@@ -121,6 +121,9 @@ def _claim(delivery_id: int) -> Delivery | None:
 
 def _why_not(delivery: Delivery) -> str:
     """Why a message that was to be sent is no longer to be; empty where it is."""
+    if delivery.event == Event.INVITATION:
+        opens = Invitation.objects.open().filter(pk=delivery.details["invitation"])
+        return "" if opens.exists() else "It was accepted or revoked meanwhile."
     if is_muted(delivery.account_id, delivery.address, delivery.job_id):
         return "The address wants no more of this."
     asked = delivery.notification

@@ -13,6 +13,8 @@ from datetime import datetime
 
 from django.conf import settings
 
+from accounts.invitations import text_of
+from accounts.models import Invitation
 from jobsvc.engine.ports import SKIPPED
 from jobsvc.jobs.models import Job
 from jobsvc.notifications.events import Standing, standing_of
@@ -22,7 +24,13 @@ from jobsvc.runs import looks
 from jobsvc.runs.logs import console_log
 from jobsvc.runs.looks import Look, duration, look, look_of_node
 from jobsvc.runs.models import Run, RunStep
-from jobsvc.runs.pages import page_of_account, page_of_job, page_of_retry, page_of_run
+from jobsvc.runs.pages import (
+    page_of_account,
+    page_of_invitation,
+    page_of_job,
+    page_of_retry,
+    page_of_run,
+)
 from jobsvc.statuses import CancelReason, RunStatus
 
 LONGEST_SUBJECT = 120  # characters, as people read it
@@ -271,8 +279,27 @@ def test_message(account_name: str) -> Message:
     )
 
 
+def message_of_invitation(invitation: Invitation) -> Message:
+    """What is said to who is asked to join an account. Its link is made anew each time."""
+    account, by = invitation.account.name, invitation.invited_by
+    who = by.full_name if by else "Somebody who manages it"
+    return Message(
+        look=looks.LOOKS[RunStatus.SUCCESS],
+        headline=one_line(f"You are invited to {account}"),
+        subject=shortened(f"[{account}] You are invited to join on jobsvc"),
+        sentence=clipped(
+            f"{one_line(who)} asks you to join {one_line(account)}, where dbt jobs run. The link "
+            f"is good until {moment(invitation.expires_at)}, once, and for this address alone.",
+            4 * LONGEST_LINE,
+        ),
+        links=[("Join", page_of_invitation(text_of(invitation)))],
+    )
+
+
 def message_of(delivery: Delivery) -> Message:
     """What ``delivery`` says, read anew."""
+    if delivery.event == Event.INVITATION:
+        return message_of_invitation(Invitation.objects.get(pk=delivery.details["invitation"]))
     if delivery.run is not None:
         return message_of_run(delivery.run, nodes=delivery.details.get("nodes", ()))
     if delivery.event == Event.WEBHOOK_OFF:

@@ -36,9 +36,16 @@ class Event(models.TextChoices):
     TEST = "test", "is only tried out"
     # Nor for this one: those who manage webhooks are told.
     WEBHOOK_OFF = "webhook_off", "was switched off"
+    # Told to somebody who is no member yet.
+    INVITATION = "invitation", "invites"
 
 
-TO_BE_ASKED_FOR = frozenset(Event) - {Event.NEAR_DEACTIVATION, Event.TEST, Event.WEBHOOK_OFF}
+TO_BE_ASKED_FOR = frozenset(Event) - {
+    Event.NEAR_DEACTIVATION,
+    Event.TEST,
+    Event.WEBHOOK_OFF,
+    Event.INVITATION,
+}
 
 
 class NotificationType(models.IntegerChoices):

@@ -17,7 +17,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
-from accounts.models import Account
+from accounts.models import Account, Invitation
 from jobsvc import bell
 from jobsvc.jobs.models import Job
 from jobsvc.notifications import recipients, webhooks
@@ -27,6 +27,7 @@ from jobsvc.notifications.events import Standing, events_of, standing_of
 from jobsvc.notifications.messages import (
     Message,
     likeness_of,
+    message_of_invitation,
     message_of_job,
     message_of_run,
     message_of_webhook,
@@ -138,6 +139,25 @@ def tell_of_webhook(webhook: WebhookSubscription, reason: str) -> list[Delivery]
         deliveries.append(delivery)
     _write(deliveries)
     return deliveries
+
+
+def tell_of_invitation(invitation: Invitation) -> Delivery:
+    """Write down that somebody is to be asked by mail to join an account."""
+    to = Recipient(
+        channel="email",
+        address=invitation.email.lower(),
+        event=Event.INVITATION,
+        why=("Somebody typed your address. If you know nothing of it, do nothing.",),
+    )
+    delivery = _delivery(
+        to,
+        message_of_invitation(invitation),
+        account=invitation.account,
+        key=f"invitation:{invitation.nonce}",
+    )
+    delivery.details = {"invitation": invitation.pk}
+    _write([delivery])
+    return delivery
 
 
 def send_test(notification: Notification) -> Delivery | None:
@@ -285,7 +305,8 @@ def _delivery(
 def _write(deliveries: Sequence[Delivery]) -> None:
     """Save messages, and ring for those that are to go out now."""
     for delivery in deliveries:
-        if is_muted(delivery.account_id, delivery.address, delivery.job_id):
+        asked = delivery.event == Event.INVITATION  # of one person by another: no newsletter
+        if not asked and is_muted(delivery.account_id, delivery.address, delivery.job_id):
             delivery.status, delivery.due_at = DeliveryStatus.MUTED, None
         else:
             hold(delivery)

@@ -10,6 +10,15 @@
     if (place) place.textContent = text;
   };
 
+  const copy = async (text, done) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      say(done);
+    } catch {
+      say(`This browser lets no page copy. Copy it by hand: ${text}`);
+    }
+  };
+
   // --- The palette: a dialog, which gives the focus back to where it was ---
   const openPalette = () => {
     if (!palette || palette.open) return;
@@ -42,6 +51,13 @@
   });
   for (const part of document.querySelectorAll("[data-keys]")) part.hidden = false;
 
+  // --- What a page does, as a call of the API ---
+  for (const button of document.querySelectorAll("[data-copies]")) button.hidden = false;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copies]");
+    if (button) copy(byId(button.dataset.copies).textContent, "The call is copied.");
+  });
+
   // --- Rows and failures: the focus moves, so that Enter opens and readers follow ---
   const walk = (places, by) => {
     const seen = places.filter((place) => place.offsetParent !== null);
@@ -67,15 +83,6 @@
     const part = document.querySelector(selector);
     if (part && !part.disabled) part.click();
   };
-  const copyLink = async () => {
-    const url = location.href;
-    try {
-      await navigator.clipboard.writeText(url);
-      say("The link is copied.");
-    } catch {
-      say(`The browser does not let pages copy. The link is ${url}`);
-    }
-  };
   const single = {
     "?": () => byId("keys")?.showModal(),
     "/": () => {
@@ -94,7 +101,7 @@
     f: () => press("[data-key-follow]"),
     "[": () => press("[data-older]"),
     "]": () => press("[data-newer]"),
-    y: copyLink,
+    y: () => copy(location.href, "The link is copied."),
     r: () => press("#retry, #again"),
   };
   const isField = (part) => part.closest("input, select, textarea, [contenteditable]") !== null;

@@ -178,7 +178,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _words(value: object, most: int) -> str:
-    return value[:most] if isinstance(value, str) else ""
+    """At most ``most`` characters of a text; halves of characters, which JSON can name, go."""
+    return value[:most].encode(errors="replace").decode() if isinstance(value, str) else ""
 
 
 def _seconds(value: object) -> float | None:

@@ -28,6 +28,14 @@ def of_run(run: Run, step_index: int | None = None) -> list[str]:
     return sorted(set(_best_first(run, step_index).values_list("path", flat=True)))
 
 
+def files_of(run: Run, step_index: int | None = None) -> list[tuple[str, int]]:
+    """Paths and sizes, in bytes, of the files that ``of_run`` names, sorted."""
+    found: dict[str, int] = {}
+    for path, size in _best_first(run, step_index).values_list("path", "size"):
+        found.setdefault(path, size)
+    return sorted(found.items())
+
+
 def open_artifact(run: Run, path: str, step_index: int | None = None) -> IO[bytes] | None:
     """A file of a step, or of the run as a whole; None if there is none. The caller closes it."""
     artifact = rows_of(run, path, step_index).first()

@@ -152,7 +152,11 @@ def life(person: User) -> dict[str, Run]:
             NodeResultFactory(
                 step=step, name=f"{HOSTILE[:30]}{place}", status=status, thread=f"Thread-{place}"
             )
-    ArtifactFactory(step=runs["success"].steps.get(index=5), path="manifest.json")
+    ArtifactFactory(
+        step=runs["success"].steps.get(index=5),
+        path="manifest.json",
+        content=json.dumps({HOSTILE: {"deep": [HOSTILE]}}).encode(),
+    )
     ArtifactFactory(step=runs["success"].steps.get(index=5), path=f"compiled/{'deep/' * 30}a.sql")
     return runs
 
@@ -197,6 +201,9 @@ def every_page(life: dict[str, Run]) -> list[str]:
         url(life["running"], "run_logs"),
         f"{url(one, 'run_results')}?{urlencode({'node': one.nodes.earliest('pk').unique_id})}",
         f"{url(one, 'artifacts')}?step=5",
+        f"{url(one, 'artifacts')}?in=compiled",
+        url(life["error"], "artifacts"),
+        f"{url(one, 'artifacts')}manifest.json?view=json",
         url(life["running"], "run_cancel"),
         *settings_pages(one),
         *told_pages(life, HOSTILE),
@@ -337,7 +344,7 @@ def test_a_log_grows_as_the_step_speaks_and_the_page_settles_when_the_run_ends(
     expect(page.locator("h1")).to_contain_text("Error")
     expect(page.locator("#announcer")).to_contain_text(f"Run {run.pk}: Error")
     expect(page).to_have_title(f"✕ #{run.pk} {run.job} · jobsvc")
-    expect(page.locator("[hx-get]")).to_have_count(0)
+    expect(page.locator("main [hx-get]")).to_have_count(0)
 
 
 def test_a_refresh_leaves_the_focus_where_it_was(opened: Open, person: User) -> None:

@@ -135,8 +135,8 @@ def test_the_head_of_another_part_stops_asking_with_the_run(visitor_of: VisitorO
 
     assert 'id="run-head"' in going_on
     assert 'id="run-live"' not in going_on
-    assert "hx-get" in going_on
-    assert "hx-get" not in ended
+    assert 'hx-trigger="every' in going_on
+    assert 'hx-trigger="every' not in ended
 
 
 # --- What a retry would do ---------------------------------------------------------------

@@ -13,7 +13,7 @@ from accounts.models import Account
 from jobsvc.runs.models import LogChunk, Run, RunStep
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import CauseCategory, RunStatus
-from tests.factories import ArtifactFactory, JobFactory, RunFactory, RunStepFactory
+from tests.factories import JobFactory, RunFactory, RunStepFactory
 
 VisitorOf = Callable[..., Client]
 HTMX = {"HX-Request": "true"}
@@ -80,7 +80,7 @@ def test_a_list_that_refreshes_itself_keeps_its_rows(visitor_of: VisitorOf) -> N
 def test_a_list_of_finished_runs_does_not_refresh_itself(visitor_of: VisitorOf) -> None:
     run = RunFactory(succeeded=True)
 
-    assert "hx-get" not in text(visitor_of(run.account), runs_of(run.account))
+    assert 'hx-trigger="every' not in text(visitor_of(run.account), runs_of(run.account))
 
 
 def test_an_empty_list_says_what_to_do_next(visitor_of: VisitorOf) -> None:
@@ -129,8 +129,8 @@ def test_a_finished_run_stops_asking(visitor_of: VisitorOf) -> None:
     run = RunStepFactory(run=RunFactory(succeeded=True), status=RunStatus.SUCCESS).run
     visitor = visitor_of(run.account)
 
-    assert "hx-get" not in text(visitor, url(run))
-    assert "hx-get" not in text(visitor, url(run), headers=HTMX)
+    assert 'hx-trigger="every' not in text(visitor, url(run))
+    assert 'hx-trigger="every' not in text(visitor, url(run), headers=HTMX)
 
 
 def test_the_page_and_the_fragment_say_the_same(visitor_of: VisitorOf) -> None:
@@ -315,63 +315,6 @@ def test_codes_for_terminals_are_not_shown(visitor_of: VisitorOf, said: str, sho
     page = text(visitor_of(step.run.account), url(step.run))
 
     assert f'tabindex="0">{shown}</pre>' in page
-
-
-# --- Files -------------------------------------------------------------------------------
-
-
-def test_a_runs_files_can_be_downloaded(visitor_of: VisitorOf) -> None:
-    run = RunFactory(succeeded=True)
-    ArtifactFactory(step=RunStepFactory(run=run), path="manifest.json", content=b'{"a": 1}')
-    visitor = visitor_of(run.account)
-    link = reverse(
-        "console:artifact", args=[run.account_id, run.project_id, run.pk, "manifest.json"]
-    )
-    assert link in text(visitor, url(run, "artifacts"))
-
-    response = visitor.get(link)
-
-    assert b"".join(response.streaming_content) == b'{"a": 1}'
-    assert response["Content-Disposition"].startswith("attachment")
-
-
-def test_a_page_that_a_run_wrote_is_never_opened_on_this_site(visitor_of: VisitorOf) -> None:
-    run = RunFactory(succeeded=True)
-    ArtifactFactory(step=RunStepFactory(run=run), path="index.html", content=b"<script>")
-
-    response = visitor_of(run.account).get(f"{url(run, 'artifacts')}index.html")
-    response.close()
-
-    assert response["Content-Type"] == "application/octet-stream"
-    assert response["Content-Security-Policy"] == "sandbox; default-src 'none'"
-
-
-def test_dbts_own_documents_are_listed_before_its_many_files(visitor_of: VisitorOf) -> None:
-    run = RunFactory(succeeded=True)
-    step = RunStepFactory(run=run)
-    for path in ("compiled/model.sql", "manifest.json"):
-        ArtifactFactory(step=step, path=path)
-
-    page = text(visitor_of(run.account), url(run, "artifacts"))
-
-    assert page.index("manifest.json") < page.index("compiled/model.sql")
-
-
-def test_each_steps_files_are_listed(visitor_of: VisitorOf) -> None:
-    run = RunFactory(succeeded=True)
-    ArtifactFactory(step=RunStepFactory(run=run, index=4), path="run/seed.sql")
-    ArtifactFactory(step=RunStepFactory(run=run, index=5), path="run/model.sql")
-
-    page = text(visitor_of(run.account), f"{url(run, 'artifacts')}?step=5")
-
-    assert "run/model.sql?step=5" in page
-    assert "run/seed.sql" not in page
-
-
-def test_a_file_that_is_not_there_is_no_page(visitor_of: VisitorOf) -> None:
-    run = RunFactory(succeeded=True)
-
-    assert visitor_of(run.account).get(f"{url(run, 'artifacts')}no.json").status_code == 404
 
 
 # --- Cancelling --------------------------------------------------------------------------

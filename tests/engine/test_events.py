@@ -118,6 +118,16 @@ def test_a_record_that_was_cut_in_the_middle_is_passed_over(line: str) -> None:
     ]
 
 
+def test_half_a_character_is_no_end_of_a_run(
+    log: EventLog, records: Sink, told: list[NodeEvent]
+) -> None:
+    log.feed(line(run_result={"status": "error", "message": "\ud83d!"}))
+    log.feed(json.dumps({"info": {"msg": "\ud83d!"}}).encode() + b"\n")
+
+    assert told[0].message == "?!"
+    assert [event.text for event in read_events(records.said.decode())][1] == "?!"
+
+
 def test_a_node_that_ended_is_told_with_what_came_of_it(
     log: EventLog, told: list[NodeEvent]
 ) -> None:

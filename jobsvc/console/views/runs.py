@@ -1,16 +1,14 @@
-"""One run as it goes on, its log, its files, and cancelling it."""
+"""One run as it goes on, its log, and cancelling it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from django.contrib import messages
 from django.db.models import prefetch_related_objects
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import reswap, retarget
@@ -31,7 +29,6 @@ from jobsvc.console.views.run_summary import (
     unexplained,
 )
 from jobsvc.engine.ports import WORKER_LOST, Stream
-from jobsvc.runs.artifacts import of_run, open_artifact
 from jobsvc.runs.cancel import cancel_run
 from jobsvc.runs.logs import TAIL_LIMIT, console_log, debug_log, tail
 from jobsvc.runs.models import Run, RunStep
@@ -39,7 +36,6 @@ from jobsvc.runs.waiting import reasons
 from jobsvc.statuses import FINISHED, CancelReason
 
 LOG_SHOWN = 200_000  # characters of a log's end; the whole is one link away
-FILES_SHOWN = 1000
 HEAD = "run-head"  # the element that other parts of a run's page refresh
 RUN_NAMED = re.compile(r"\brun ([0-9]{1,18})\b")
 
@@ -200,59 +196,3 @@ def run_cancel(
     else:
         messages.success(request, f"Run #{run.pk} is being stopped. It takes a few seconds.")
     return redirect("console:run", membership.account_id, project_id, run_id)
-
-
-# --- Files -------------------------------------------------------------------------------
-
-
-def _top_first(path: str) -> tuple[bool, str]:
-    """dbt's own documents come before the many files of compiled SQL."""
-    return "/" in path, path
-
-
-@require_safe
-@member_of_account()
-def artifact_list(
-    request: HttpRequest, membership: Membership, project_id: int, run_id: int
-) -> HttpResponse:
-    """The files that a run left, or one of its steps (``?step=``), to download."""
-    run = run_of(membership, project_id, run_id)
-    index = number(request, "step")
-    paths = of_run(run, index)
-    paths.sort(key=_top_first)
-    after = request.GET.get("after")
-    left = [path for path in paths if after is None or _top_first(path) > _top_first(after)]
-    shown = left[:FILES_SHOWN]
-    context = {
-        "tab": "artifacts",
-        "index": index,
-        "steps": run.steps.filter(artifacts__isnull=False).distinct(),
-        "paths": shown,
-        "count": len(paths),
-        "more_after": quote(shown[-1]) if len(left) > FILES_SHOWN else None,
-    }
-    return run_page(request, membership, "console/artifacts.html", run, context)
-
-
-@require_safe
-@member_of_account()
-def artifact(
-    request: HttpRequest,
-    membership: Membership,
-    project_id: int,
-    run_id: int,
-    artifact_path: str,
-) -> HttpResponseBase:
-    """One file, as a download only: a run may have written HTML that means harm."""
-    run = run_of(membership, project_id, run_id)
-    file = open_artifact(run, artifact_path, number(request, "step"))
-    if file is None:
-        raise Http404
-    response = FileResponse(
-        file,
-        as_attachment=True,
-        filename=f"run-{run.pk}-{artifact_path.replace('/', '-')}",
-        content_type="application/octet-stream",
-    )
-    response["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    return response

@@ -62,7 +62,7 @@ def address(pattern: URLPattern, run: Run) -> str:
 
 
 # These are opened by a key in their address, not by signing in.
-BY_KEY = {"calendar_feed", "docs_public", "job_badge"}
+BY_KEY = {"calendar_feed", "docs_public", "invitation_accept", "job_badge"}
 
 
 def last_page(client: Client, url: str) -> int:

@@ -28,6 +28,7 @@ from playwright.sync_api import (
 from playwright.sync_api import Error as PlaywrightError
 from pytest_django.live_server_helper import LiveServer
 
+from accounts.invitations import invite
 from accounts.models import Group, Token, User
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import LogChunk, Run, RunStep
@@ -247,7 +248,16 @@ def settings_pages(run: Run) -> list[str]:
     }
     lists = ("environments", "environment_new", "variables", "variable_new", "variable_import")
     settings = ("settings", "projects", "project_new", "connections", "connection_new", "tokens")
-    others = ("token_new", "service_token_new", "members", "member_new", "groups", "group_new")
+    invite(account, "bo@example.com", "job_viewer", groups=[group])
+    others = (
+        "member_invite",
+        "token_new",
+        "service_token_new",
+        "members",
+        "member_new",
+        "groups",
+        "group_new",
+    )
     return [
         *(reverse(f"console:{name}", args=[account.pk, project.pk]) for name in lists),
         *(

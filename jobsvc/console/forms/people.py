@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from django import forms
+from django.contrib.auth.password_validation import password_validators_help_texts
+from django.core.exceptions import ValidationError
 from django.utils.timezone import now
 
-from accounts.models import TokenKind
+from accounts.models import Account, Group, Membership, TokenKind, User
 from accounts.roles import PermissionSet
+from jobsvc.statuses import State
 
 SUGGESTED_DAYS = 90
 EXPIRIES = (
@@ -59,7 +63,92 @@ class MemberForm(forms.Form):
     )
 
 
-class RoleForm(forms.Form):
-    """Another role for a member."""
+BY_GROUPS = ("", "none of their own: what their groups grant")
 
-    permission_set = forms.ChoiceField(label="Role", choices=PermissionSet.choices)
+
+class _InGroups(forms.Form):
+    """A role, groups, or both."""
+
+    permission_set = forms.ChoiceField(
+        label="Role",
+        choices=[BY_GROUPS, *PermissionSet.choices],
+        initial=PermissionSet.JOB_VIEWER,
+        required=False,
+        help_text="In all projects. Groups give roles in single projects and environments.",
+    )
+    groups = forms.TypedMultipleChoiceField(
+        coerce=int, required=False, widget=forms.CheckboxSelectMultiple
+    )
+
+    def __init__(self, data: Any = None, *, account: Account, initial: Any = None) -> None:
+        super().__init__(data, initial=initial)
+        rows = Group.objects.filter(account=account, state=State.ACTIVE).order_by("name", "pk")
+        self.known = {group.pk: group for group in rows}
+        if self.known:
+            choices = [(pk, str(group)) for pk, group in self.known.items()]
+            self.fields["groups"].choices = choices  # type: ignore[attr-defined]  # a choice field
+        else:
+            del self.fields["groups"]
+
+    @property
+    def chosen(self) -> list[Group]:
+        return [self.known[pk] for pk in self.cleaned_data.get("groups", ())]
+
+
+class InviteForm(_InGroups):
+    """Somebody to be asked by mail."""
+
+    email = forms.EmailField(
+        label="E-mail address",
+        help_text="The link in the mail is good for seven days, for this address alone.",
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    )
+    field_order = ("email", "permission_set", "groups")
+
+
+class RoleForm(_InGroups):
+    """Another role and other groups for a member."""
+
+    def __init__(self, data: Any = None, *, member: Membership) -> None:
+        initial = {
+            "permission_set": member.permission_set,
+            "groups": list(member.groups.values_list("pk", flat=True)),
+        }
+        super().__init__(data, account=member.account, initial=initial)
+
+
+class JoinForm(forms.Form):
+    """Who was invited and is new here: what they are called, and how they will sign in."""
+
+    first_name = forms.CharField(
+        max_length=150, widget=forms.TextInput(attrs={"autocomplete": "given-name"})
+    )
+    last_name = forms.CharField(
+        max_length=150,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "family-name"}),
+    )
+    password = forms.CharField(
+        max_length=1000,
+        strip=False,
+        help_text=" ".join(password_validators_help_texts()),
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def __init__(self, data: Any = None, *, email: str) -> None:
+        super().__init__(data)
+        self.email = email
+
+    def clean(self) -> dict[str, Any]:
+        typed: dict[str, Any] = super().clean() or self.cleaned_data
+        if "password" in typed:
+            names = {name: typed.get(name, "") for name in ("first_name", "last_name")}
+            try:
+                get_adapter().clean_password(typed["password"], User(email=self.email, **names))
+            except ValidationError as refused:
+                self.add_error("password", refused)
+        return typed
+
+    def person(self) -> dict[str, str]:
+        names = ("first_name", "last_name", "password")
+        return {name: self.cleaned_data[name] for name in names}

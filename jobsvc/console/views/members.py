@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.members import add_member, change_role, is_last_owner, remove_member
-from accounts.models import Membership
+from accounts.groups import set_groups
+from accounts.members import (
+    add_member,
+    change_role,
+    deactivate_member,
+    is_last_owner,
+    reactivate_member,
+    remove_member,
+)
+from accounts.models import Group, Invitation, Membership
 from accounts.roles import ALLOWED, Action, PermissionSet
+from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.forms.people import MemberForm, RoleForm
 from jobsvc.console.forms.refusals import tell
+from jobsvc.notifications.models import Delivery, Event
 from jobsvc.statuses import State
 
 # What each role allows, in words, for who has to choose one.
@@ -36,12 +49,40 @@ def _members(membership: Membership) -> QuerySet[Membership]:
 @member_of_account(everywhere=True)
 def member_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """Who is in the account, as what, and when they last signed in."""
+    may_change = membership.may(Action.WRITE_ACCOUNT)
+    mfa = Authenticator.objects.filter(user=OuterRef("user"))
+    mfa = mfa.exclude(type=Authenticator.Type.RECOVERY_CODES)
+    sessions = UserSession.objects.filter(user=OuterRef("user")).order_by("-last_seen_at")
+    active = Group.objects.filter(state=State.ACTIVE).order_by("name")
+    members = _members(membership).annotate(
+        has_mfa=Exists(mfa), seen_at=Subquery(sessions.values("last_seen_at")[:1])
+    )
     context = {
-        "members": _members(membership),
+        "members": members.prefetch_related(Prefetch("groups", active)),
         "roles": ROLES,
-        "may_change": membership.may(Action.WRITE_ACCOUNT),
+        "may_change": may_change,
+        "invitations": _invitations(membership) if may_change else [],
+        "link": once.take(request, kept_link_of(membership.account_id)) if may_change else None,
     }
     return page(request, membership, "console/members.html", context)
+
+
+def _invitations(membership: Membership) -> list[tuple[Invitation, Delivery | None]]:
+    """Those that are open, newest first, each with its last mail."""
+    invitations = Invitation.objects.open().filter(account=membership.account_id)
+    invitations = invitations.select_related("invited_by").prefetch_related("groups")
+    mails: dict[int, Delivery] = {
+        mail.details["invitation"]: mail
+        for mail in Delivery.objects.filter(
+            account=membership.account_id, event=Event.INVITATION
+        ).order_by("pk")
+    }
+    return [(one, mails.get(one.pk)) for one in invitations.order_by("-pk")]
+
+
+def kept_link_of(account_id: int) -> str:
+    """What ``once`` keeps the link of a new invitation under."""
+    return f"invitation of account {account_id}"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -64,20 +105,47 @@ def member_new(request: HttpRequest, membership: Membership) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @member_of_account(may=Action.WRITE_ACCOUNT)
 def member_edit(request: HttpRequest, membership: Membership, member_id: int) -> HttpResponse:
-    """Give a member another role."""
+    """Give a member another role and other groups."""
     member = get_object_or_404(_members(membership), pk=member_id)
-    form = RoleForm(request.POST or None, initial={"permission_set": member.permission_set})
+    form = RoleForm(request.POST or None, member=member)
     if request.method == "POST" and form.is_valid():
         try:
-            change_role(member, form.cleaned_data["permission_set"])
+            with transaction.atomic():
+                change_role(member, form.cleaned_data["permission_set"])
+                set_groups(member, form.chosen)
         except ValidationError as refused:
             tell(form, refused)
         else:
-            role = member.role
-            messages.success(request, f"{member.user.full_name} is {role} now.")
+            messages.success(request, f"{member.user.full_name}: {member.role}, from now on.")
             return redirect("console:members", membership.account_id)
-    context = {"member": member, "form": form, "roles": ROLES}
+    member.refresh_from_db(fields=["permission_set"])
+    context = {
+        "member": member,
+        "form": form,
+        "roles": ROLES,
+        "is_last_owner": is_last_owner(member),
+    }
     return page(request, membership, "console/member_edit.html", context)
+
+
+@require_POST
+@member_of_account(may=Action.WRITE_ACCOUNT)
+def member_switch(request: HttpRequest, membership: Membership, member_id: int) -> HttpResponse:
+    """Let a member in no more, or again."""
+    member = get_object_or_404(_members(membership), pk=member_id)
+    try:
+        if member.is_active:
+            deactivate_member(member)
+        else:
+            reactivate_member(member)
+    except ValidationError as refused:
+        messages.error(request, " ".join(refused.messages))
+    else:
+        words = "may enter again" if member.is_active else "may not enter any more"
+        messages.success(request, f"{member.user.full_name} {words}, and so their tokens.")
+        if not member.is_active and member.pk == membership.pk:
+            return redirect("console:start")
+    return redirect("console:members", membership.account_id)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

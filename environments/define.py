@@ -28,6 +28,8 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 
+from accounts import audit
+from accounts.audited import CHANGED, IS_SET
 from accounts.models import Account
 from environments import adapters
 from environments.models import (
@@ -297,6 +299,30 @@ def give_credentials(
     with _one_at_a_time(environment.project.account_id):
         environment.credentials = define_credentials(credentials, fields)
         return define_environment(environment)
+
+
+def rotate_credentials(credentials: Credentials, secrets: Mapping[str, str]) -> Credentials:
+    """Put ``secrets`` in the place of those that ``credentials`` have; all else stays.
+
+    Raises:
+        ValidationError: there are none, or one that they do not have; or as
+            ``define_credentials`` does.
+    """
+    if not secrets:
+        raise ValidationError("Give the new value of at least one secret.")
+    if unknown := sorted(set(secrets) - set(credentials.secrets)):
+        raise ValidationError(
+            dict.fromkeys(unknown, "The credentials have no such secret yet. Edit them to add it.")
+        )
+    fields = {**credentials.config, **credentials.secrets, **secrets}
+    with _one_at_a_time(credentials.account_id), audit.as_one("credentials.rotate"):
+        audit.record(
+            "credentials.rotate",
+            credentials,
+            account_id=credentials.account_id,
+            differences={name: [IS_SET, CHANGED] for name in sorted(secrets)},
+        )
+        return define_credentials(credentials, fields)
 
 
 def delete_credentials(credentials: Credentials) -> Credentials:

@@ -84,6 +84,15 @@ def shown(row: EnvironmentVariable) -> str:
     return MASK if row.is_secret else row.value
 
 
+def can_be_named(name: str) -> bool:
+    """Whether a variable may have this name."""
+    try:
+        _check_name(name)
+    except ValidationError:
+        return False
+    return True
+
+
 def set_value(
     project: Project,
     name: str,

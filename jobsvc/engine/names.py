@@ -77,6 +77,11 @@ def check_variable_name(name: str) -> None:
         )
 
 
+def is_set_here(name: str) -> bool:
+    """Whether every run gets this variable from the service itself."""
+    return name.startswith("DBT_CLOUD_")
+
+
 def is_secret_name(name: str) -> bool:
     """Whether dbt, and so this service, keeps the value of this variable secret."""
     return name.startswith("DBT_ENV_SECRET")  # dbt's own rule: no underscore at the end

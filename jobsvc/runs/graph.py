@@ -225,8 +225,9 @@ def manifest_of_environment(environment: Environment) -> Artifact | None:
 
 
 def manifest_of_project(runs: RunQuerySet) -> Artifact | None:
-    """That of the newest successful one of ``runs``, which are a project's."""
+    """That of the newest successful one of ``runs``, a project's, pull requests' apart."""
     found = runs.filter(status=RunStatus.SUCCESS, artifacts_saved=True)
+    found = found.exclude(job__job_type=JobType.CI)
     return _newest(found.order_by("-pk").values_list("pk", flat=True)[:LOOKED_BACK])
 
 

@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from accounts.audit import AuditEvent
 from accounts.models import Account
 from environments.models import Credentials, Environment
 from jobsvc.statuses import State
@@ -20,7 +21,9 @@ from tests.factories import (
     JobFactory,
     ProjectFactory,
     RunFactory,
+    RunStepFactory,
 )
+from tests.manifests import entry, left, manifest_of
 
 VisitorOf = Callable[..., Client]
 POSTGRES = {
@@ -434,3 +437,129 @@ def test_a_name_that_is_markup_is_shown_as_text(visitor_of: VisitorOf, account: 
 
     for address in (url(environment), of_project(environment, "environments")):
         assert "<script>x" not in visitor_of(account).get(address).content.decode()
+
+
+# --- The newest manifest -----------------------------------------------------------------------
+
+
+def test_the_newest_manifest_is_counted_by_type(visitor_of: VisitorOf) -> None:
+    step = RunStepFactory(run=RunFactory(succeeded=True))
+    left(
+        step,
+        manifest_of(
+            entry("model.shop.a"), entry("model.shop.b"), entry("test.shop.t", "model.shop.a")
+        ),
+    )
+
+    page = visitor_of(step.run.account).get(url(step.run.environment)).content.decode()
+
+    assert f"run #{step.run_id}</a>" in page
+    assert "<li>2 models</li><li>1 test</li>" in page
+    assert url(step.run.environment, "environment_lineage") in page
+
+
+def test_without_a_manifest_it_is_told_what_brings_one(visitor_of: VisitorOf) -> None:
+    environment = EnvironmentFactory()
+
+    page = visitor_of(environment.project.account).get(url(environment)).content.decode()
+
+    assert "None yet: a job that succeeds here leaves one" in page
+
+
+@pytest.mark.parametrize("name", ["run", "runs", "jobs", "job", "queue", "account", "schedule"])
+def test_a_production_environment_is_marked_wherever_it_is_named(
+    visitor_of: VisitorOf, name: str
+) -> None:
+    job = JobFactory(
+        environment__name="Ours", environment__deployment_type="production", scheduled=True
+    )
+    run = RunFactory(job=job, running=True)
+    known = {
+        "run": [run.account_id, run.project_id, run.pk],
+        "job": [run.account_id, run.project_id, job.pk],
+        "jobs": [run.account_id, run.project_id],
+    }
+
+    address = reverse(f"console:{name}", args=known.get(name, [run.account_id]))
+    page = visitor_of(run.account).get(address).content.decode()
+
+    assert '<bdi>Ours</bdi> <span class="pill warn prod"' in page
+
+
+# --- Rotating ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signed_in(db: None) -> Environment:
+    return signed_in_with(EnvironmentFactory(), {"password": "old-one-123"})
+
+
+def rotate(client: Client, environment: Environment, **given: str) -> str:
+    fields = {f"new-{name}": value for name, value in given.items()}
+    response = client.post(url(environment, "environment_rotate"), fields, follow=True)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_a_rotated_secret_replaces_the_old_one_and_nothing_else(
+    visitor_of: VisitorOf, signed_in: Environment
+) -> None:
+    page = rotate(visitor_of(signed_in.project.account), signed_in, password="new-one-456")
+
+    credentials = Credentials.objects.get(pk=signed_in.credentials_id)
+    assert credentials.secrets == {"password": "new-one-456"}
+    assert credentials.config == {"username": "ana"}
+    assert "by the new password" in page
+    assert "new-one-456" not in page
+
+
+def test_that_a_secret_was_rotated_is_on_record_without_its_value(
+    visitor_of: VisitorOf, signed_in: Environment
+) -> None:
+    rotate(visitor_of(signed_in.project.account), signed_in, password="new-one-456")
+
+    event = AuditEvent.objects.get(action="credentials.rotate")
+    assert "password" in event.differences
+    assert "one-" not in str(event.differences)
+
+
+def test_nothing_given_rotates_nothing(visitor_of: VisitorOf, signed_in: Environment) -> None:
+    page = rotate(visitor_of(signed_in.project.account), signed_in, password="")
+
+    assert "Give the new value of at least one secret." in page
+    credentials = Credentials.objects.get(pk=signed_in.credentials_id)
+    assert credentials.secrets == {"password": "old-one-123"}
+
+
+def test_the_form_shows_no_secret(visitor_of: VisitorOf, signed_in: Environment) -> None:
+    visitor = visitor_of(signed_in.project.account)
+
+    page = visitor.get(url(signed_in, "environment_rotate")).content.decode()
+
+    assert "New password" in page
+    assert "old-one-123" not in page
+
+
+def test_a_secret_with_nul_is_refused_at_its_field(
+    visitor_of: VisitorOf, signed_in: Environment
+) -> None:
+    page = rotate(visitor_of(signed_in.project.account), signed_in, password="a\0b")
+
+    assert "Null characters are not allowed." in page
+
+
+def test_without_secrets_there_is_nothing_to_rotate(visitor_of: VisitorOf) -> None:
+    environment = EnvironmentFactory()
+    visitor = visitor_of(environment.project.account)
+
+    response = visitor.get(url(environment, "environment_rotate"), follow=True)
+
+    assert "There is none to rotate." in response.content.decode()
+
+
+def test_who_may_not_change_settings_rotates_nothing(
+    visitor_of: VisitorOf, signed_in: Environment
+) -> None:
+    visitor = visitor_of(signed_in.project.account, "job_viewer")
+
+    assert visitor.post(url(signed_in, "environment_rotate")).status_code == 403

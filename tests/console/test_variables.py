@@ -16,7 +16,10 @@ from tests.factories import (
     EnvironmentVariableFactory,
     JobFactory,
     ProjectFactory,
+    RunFactory,
+    RunStepFactory,
 )
+from tests.manifests import entry, left, manifest_of
 
 VisitorOf = Callable[..., Client]
 
@@ -363,3 +366,53 @@ def test_what_is_written_is_read_back(value: str) -> None:
         "DBT_A": value,
         "DBT_B": "b",
     }
+
+
+# --- Where they are used -----------------------------------------------------------------------
+
+
+def with_code(project: Project, *codes: str) -> int:
+    """The id of a successful run of ``project`` whose nodes have ``codes``."""
+    run = RunFactory(job__environment__project=project, succeeded=True)
+    nodes = [entry(f"model.shop.m{n}", raw_code=code) for n, code in enumerate(codes)]
+    macro = {"package_name": "shop", "macro_sql": "{{ env_var('DBT_OF_MACRO') }}"}
+    left(RunStepFactory(run=run), manifest_of(*nodes, macros={"macro.shop.helper": macro}))
+    return int(run.pk)
+
+
+def test_what_reads_a_variable_is_listed_with_it(visitor_of: VisitorOf) -> None:
+    project = ProjectFactory()
+    for name in ("DBT_REGION", "DBT_OF_MACRO", "DBT_IDLE", "DBT_ENV_SECRET_KEY"):
+        variable(project, name, "x")
+    run = with_code(project, "{{ env_var('DBT_REGION') }}", "select 1")
+
+    page = visitor_of(project.account).get(url(project)).content.decode()
+
+    assert url(project, "node", "model.shop.m0") in page
+    assert "<bdi>shop.helper</bdi>" in page
+    assert page.count(">unused</span>") == 1
+    assert f"run #{run}</a>" in page
+
+
+def test_what_the_code_reads_and_nobody_defined_can_be_made(visitor_of: VisitorOf) -> None:
+    project = ProjectFactory()
+    with_code(project, "{{ env_var('DBT_NEW') }} {{ env_var('HOME') }}", "env_var('DBT_CLOUD_X')")
+    visitor = visitor_of(project.account)
+
+    page = visitor.get(url(project)).content.decode()
+    form = visitor.get(f"{url(project, 'variable_new')}?name=DBT_NEW").content.decode()
+
+    assert f"{url(project, 'variable_new')}?name=DBT_NEW" in page
+    assert "<bdi>HOME</bdi></code> <span" in page
+    assert "<bdi>DBT_CLOUD_X</bdi>" not in page
+    assert 'value="DBT_NEW"' in form
+
+
+def test_without_a_manifest_no_variable_is_called_unused(visitor_of: VisitorOf) -> None:
+    project = ProjectFactory()
+    variable(project, "DBT_REGION", "x")
+
+    page = visitor_of(project.account).get(url(project)).content.decode()
+
+    assert ">unused</span>" not in page
+    assert "Where they are used is told once a job of this project has succeeded" in page

@@ -178,6 +178,25 @@ class WarehouseForm(forms.Form):
         return _parsed(typed) if typed and field.kind == "object" else typed
 
 
+class RotateForm(forms.Form):
+    """New values for the secrets that there are. ``given`` is what was filled in, by name."""
+
+    def __init__(self, data: Any = None, *, names: Iterable[str]) -> None:
+        super().__init__(data, prefix="new")
+        for name in sorted(names):
+            attributes = {"autocomplete": "new-password", "spellcheck": "false"}
+            widget: forms.Widget = forms.PasswordInput(attrs=attributes)
+            if name in LONG_SECRETS:
+                widget = forms.Textarea(attrs=attributes | {"rows": 4, "class": "code"})
+            self.fields[name] = forms.CharField(
+                label=f"New {label_of(name).lower()}", required=False, strip=False, widget=widget
+            )
+
+    @property
+    def given(self) -> dict[str, str]:
+        return {name: value for name, value in self.cleaned_data.items() if value}
+
+
 def _remove(name: str) -> str:
     return f"remove-{name}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from django.utils.timezone import now
 
 from accounts.models import Membership
 from accounts.roles import Action
-from environments.models import Project
+from environments.models import DeploymentType, Environment, Project
 from jobsvc.console.access import seen
 from jobsvc.console.places import GROUPS
 from jobsvc.jobs.extensions import Mode
@@ -28,6 +29,10 @@ from jobsvc.statuses import RunStatus, State
 
 register = template.Library()
 register.filter(duration)
+
+PRODUCTION = SafeString(
+    ' <span class="pill warn prod" title="A production environment">prod</span>'
+)
 
 LAST_PROJECT = "project_id"  # of the session: whose pages the side bar leads to
 
@@ -46,6 +51,19 @@ def pill(thing: Run | RunStep) -> SafeString:
         shown.glyph,
         shown.word,
     )
+
+
+@register.filter
+def of_name(values: Mapping[str, Any], name: str) -> Any:
+    """What ``values`` has by a name; None where it has nothing."""
+    return values.get(name)
+
+
+@register.filter
+def place(environment: Environment) -> SafeString:
+    """An environment's name, with a mark where it is a production one."""
+    mark = PRODUCTION if environment.deployment_type == DeploymentType.PRODUCTION else ""
+    return format_html("<bdi>{}</bdi>{}", environment, mark)
 
 
 @register.filter

@@ -22,14 +22,16 @@ from environments.define import (
     delete_environment,
     give_credentials,
     give_extended_attributes,
+    rotate_credentials,
 )
 from environments.models import Connection, Credentials, Environment, Project
 from environments.reach import try_environment
 from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.forms.environments import EnvironmentForm, WhereToWriteForm, kind_of
 from jobsvc.console.forms.refusals import tell
-from jobsvc.console.forms.warehouses import WarehouseForm, label_of
+from jobsvc.console.forms.warehouses import RotateForm, WarehouseForm, label_of
 from jobsvc.jobs.models import Job
+from jobsvc.runs.graph import graph_of, manifest_of_environment
 from jobsvc.runs.models import Run
 from jobsvc.statuses import RunStatus, State
 
@@ -114,8 +116,16 @@ def environment_detail(
         "last_success": _last_success(environment).first(),
         "variables": environment.variables.count(),
         "may_change": membership.may(Action.WRITE_SETTINGS, environment),
+        **_manifest(environment),
     }
     return page(request, membership, "console/environment.html", context)
+
+
+def _manifest(environment: Environment) -> dict[str, Any]:
+    """The newest manifest, its run, and how many nodes of each type it has."""
+    artifact = manifest_of_environment(environment)
+    graph = graph_of(artifact) if artifact else None
+    return {"manifest": artifact, "graph": graph, "kinds": graph.kinds() if graph else ()}
 
 
 def _shown(credentials: Credentials | None) -> list[tuple[str, str | None]]:
@@ -269,6 +279,43 @@ def _credential_forms(
         prefix="who",
     )
     return where, who
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@member_of_account(may=Action.WRITE_SETTINGS)
+def environment_rotate(
+    request: HttpRequest, membership: Membership, project_id: int, environment_id: int
+) -> HttpResponse:
+    """Replace the secrets that an environment signs in with, and nothing else."""
+    environment = get_object_or_404(_environments(membership, project_id), pk=environment_id)
+    ids = (membership.account_id, project_id, environment_id)
+    credentials: Credentials | None = environment.credentials
+    if credentials is None or not credentials.secrets:
+        messages.warning(
+            request, f"{environment} signs in without a secret. There is none to rotate."
+        )
+        return redirect("console:environment", *ids)
+    form = RotateForm(request.POST or None, names=credentials.secrets)
+    if request.method == "POST" and form.is_valid():
+        try:
+            rotate_credentials(credentials, form.given)
+        except ValidationError as refused:
+            tell(form, refused)
+        else:
+            named = " and ".join(label_of(name).lower() for name in form.given)
+            messages.success(
+                request, f"Runs that start from now on sign in to {environment} by the new {named}."
+            )
+            return redirect("console:environment", *ids)
+    context = {
+        "project": environment.project,
+        "environment": environment,
+        "kind": kind_of(environment),
+        "credentials": credentials,
+        "others": _others(membership, environment),
+        "form": form,
+    }
+    return page(request, membership, "console/environment_rotate.html", context)
 
 
 @require_POST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.contrib import messages
@@ -20,8 +21,10 @@ from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.forms.refusals import tell
 from jobsvc.console.forms.variables import ImportForm, VariableForm
 from jobsvc.console.views.environments import project_of
-from jobsvc.engine.names import is_secret_name
+from jobsvc.engine.names import LONGEST_NAME, is_secret_name, is_set_here
 from jobsvc.jobs.models import Job
+from jobsvc.runs.graph import Graph, graph_of, manifest_of_project
+from jobsvc.runs.models import Run
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,65 @@ def _cells(places: list[str], rows: dict[str, EnvironmentVariable]) -> list[Cell
     return cells
 
 
+@dataclass(frozen=True)
+class Reader:
+    """What of the project's code reads a variable. ``unique_id`` is empty of a macro's."""
+
+    name: str
+    kind: str
+    unique_id: str = ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Where the code asks for variables, as far as a manifest tells.
+
+    Attributes:
+        run: whose manifest it is.
+        users: what reads each variable, by its name.
+        unused: variables that nothing reads; what a manifest cannot tell of is not among them.
+        undefined: those that are read and have no value: with whether they can be given one.
+    """
+
+    run: Run
+    users: Mapping[str, Sequence[Reader]]
+    unused: frozenset[str]
+    undefined: Sequence[tuple[str, Sequence[Reader], bool]]
+
+
+def _usage(membership: Membership, project: Project, defined: Collection[str]) -> Usage | None:
+    """By the newest manifest that this member sees; None where there is none to be read."""
+    artifact = manifest_of_project(seen(membership, Run.objects.filter(project=project.pk)))
+    graph = graph_of(artifact) if artifact else None
+    if graph is None:
+        return None
+    users = {name: _users(graph, ids) for name, ids in graph.variables.items()}
+    missing = sorted(name for name in users if name not in defined and not is_set_here(name))
+    return Usage(
+        run=graph.run,
+        users=users,
+        unused=frozenset(
+            name
+            for name in defined
+            # dbt reads secrets in profiles and packages alone, and this service reads that one.
+            if name not in users and not is_secret_name(name) and name != variables.TARGET_SCHEMA
+        ),
+        undefined=[(name, users[name], variables.can_be_named(name)) for name in missing],
+    )
+
+
+def _users(graph: Graph, ids: Sequence[str]) -> list[Reader]:
+    found = []
+    for one in ids:
+        node = graph.nodes.get(one)
+        if node is not None:
+            found.append(Reader(node.name, node.resource_type.replace("_", " "), one))
+        else:
+            kind, _dot, name = one.partition(".")
+            found.append(Reader(name, kind))
+    return found
+
+
 @require_safe
 @member_of_account()
 def variable_list(request: HttpRequest, membership: Membership, project_id: int) -> HttpResponse:
@@ -64,7 +126,9 @@ def variable_list(request: HttpRequest, membership: Membership, project_id: int)
             continue
         of_jobs.setdefault(row.name, []).append((jobs[row.job_definition_id], row))
     places = ["project", *(environment.name for environment in environments)]
+    names = sorted({*values, *of_jobs})
     context = {
+        "usage": _usage(membership, project, names),
         "project": project,
         "environments": environments,
         "rows": [
@@ -74,7 +138,7 @@ def variable_list(request: HttpRequest, membership: Membership, project_id: int)
                 _cells(places, values.get(name, {})),
                 [(job, variables.shown(row)) for job, row in of_jobs.get(name, [])],
             )
-            for name in sorted({*values, *of_jobs})
+            for name in names
         ],
         "may_change": membership.may(Action.WRITE_JOBS, project),
     }
@@ -86,7 +150,9 @@ def variable_list(request: HttpRequest, membership: Membership, project_id: int)
 def variable_new(request: HttpRequest, membership: Membership, project_id: int) -> HttpResponse:
     """Make a variable, with values at any of its places."""
     project = project_of(membership, project_id)
-    return _edit(request, membership, VariableForm(request.POST or None, project=project))
+    form = VariableForm(request.POST or None, project=project)
+    form.initial["name"] = request.GET.get("name", "")[:LONGEST_NAME]
+    return _edit(request, membership, form)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -18,7 +18,7 @@ from jobsvc.statuses import State
 LOOKS_SECRET = re.compile(r"pass|secret|token|private|credential|api_?key|access_?key", re.I)
 IS_SET, CHANGED = "set", "changed"  # what is said of a secret
 LONGEST_VALUE = 2000  # characters of one value that are kept
-NEVER_TOLD = frozenset({"id", "created_at", "updated_at"})
+NEVER_TOLD = frozenset({"account", "created_at", "updated_at"})
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,10 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from health_check.views import HealthCheckView
 
+handler400 = "jobsvc.console.views.errors.bad_request"
+handler500 = "jobsvc.console.views.errors.server_error"
+handler429 = "jobsvc.console.views.errors.too_many"  # allauth asks for this one
+
 urlpatterns = [
     path("api/", include("jobsvc.api.urls")),
     path("webhooks/", include("ci.urls")),

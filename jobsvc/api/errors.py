@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import DataError, IntegrityError, OperationalError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 from django.db.models import ProtectedError
 from django.http import Http404
 from rest_framework.exceptions import (
@@ -26,6 +26,7 @@ from rest_framework.fields import get_error_detail
 
 from jobsvc.api.answers import Answer
 from jobsvc.jobs.chain import Circle
+from jobsvc.pending import Trouble, trouble_of
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,10 @@ class Conflict(APIException):
 class Unavailable(APIException):
     status_code = 503
     default_code = "unavailable"
-    default_detail = "The database cannot be reached just now. Try again in a moment."
+
+    def __init__(self, trouble: Trouble) -> None:
+        self.wait = trouble.wait
+        super().__init__(str(trouble))
 
 
 def handle(exception: Exception, context: Mapping[str, Any]) -> Answer:
@@ -146,9 +150,9 @@ def _as_api_exception(exception: Exception, context: Mapping[str, Any]) -> APIEx
                 known = NotFound("There is nothing here. Check the numbers in the address.")
             else:
                 known = ValidationError("A number is too large, or a text too long. Shorten it.")
-        case OperationalError():
+        case DatabaseError() | InterfaceError() if trouble := trouble_of(exception):
             logger.error("the database did not answer", exc_info=exception)
-            known = Unavailable()
+            known = Unavailable(trouble)
     return known
 
 
@@ -158,6 +162,4 @@ def _headers(error: APIException, *, challenge: str | None) -> dict[str, str]:
         headers["WWW-Authenticate"] = challenge
     if wait := getattr(error, "wait", None):
         headers["Retry-After"] = str(int(wait))
-    if isinstance(error, Unavailable):
-        headers["Retry-After"] = "5"
     return headers

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
+from django.core.cache import cache
+from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
 from django.urls import path
 
 from jobsvc.console.request_id import InLogs, current
+from jobsvc.urls import handler400, handler429, handler500
 from jobsvc.urls import urlpatterns as all_of_them
-from tests.factories import RunFactory
+from tests.factories import MembershipFactory, RunFactory
+
+__all__ = ["handler400", "handler429", "handler500"]  # Django looks for them beside the addresses
 
 
 def broken(request: HttpRequest) -> HttpResponse:
@@ -22,7 +29,27 @@ def suspicious(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.get_host())
 
 
-urlpatterns = [path("broken", broken), path("suspicious", suspicious), *all_of_them]
+def away(request: HttpRequest) -> HttpResponse:
+    raise OperationalError("could not connect to server: the password of postgres is hunter2")
+
+
+def without_a_table(request: HttpRequest) -> HttpResponse:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM a_table_to_come")
+    return HttpResponse()
+
+
+urlpatterns = [
+    path("broken", broken),
+    path("api/broken", broken),
+    path("suspicious", suspicious),
+    path("api/suspicious", suspicious),
+    path("away", away),
+    path("api/away", away),
+    path("table", without_a_table),
+    path("api/table", without_a_table),
+    *all_of_them,
+]
 
 
 @pytest.fixture
@@ -95,3 +122,77 @@ def test_the_api_answers_an_error_in_its_envelope(client: Client, db: None) -> N
     assert answer.status_code == 401
     assert answer.json()["status"]["is_success"] is False
     assert answer["X-Request-ID"]
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_a_database_that_is_away_is_said_to_be_so(visitor: Client, db: None) -> None:
+    answer = visitor.get("/away")
+
+    page = answer.content.decode()
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert "The database cannot be reached just now" in page
+    assert f"Request {answer['X-Request-ID']}" in page
+    assert 'href="/"' in page
+    assert "hunter2" not in page
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_tables_that_are_still_to_come_are_an_update(visitor: Client, db: None) -> None:
+    MigrationRecorder(connection).record_unapplied("accounts", "0001_initial")
+
+    answer = visitor.get("/table")
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "30")
+    assert "The service is being updated" in answer.content.decode()
+
+
+@override_settings(ROOT_URLCONF=__name__)
+@pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [
+        ("/api/broken", 500, "a problem of its own"),
+        ("/api/away", 503, "The database cannot be reached just now"),
+        ("/api/nowhere", 404, "There is nothing at this address"),
+    ],
+)
+def test_the_api_answers_what_broke_in_its_envelope(
+    visitor: Client, db: None, address: str, status: int, words: str
+) -> None:
+    answer = visitor.get(address)
+
+    told = answer.json()["status"]
+    assert (answer.status_code, told["code"], told["is_success"]) == (status, status, False)
+    assert words in told["user_message"]
+    assert answer["X-Request-ID"]
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_the_api_answers_what_is_not_understood_in_its_envelope(visitor: Client) -> None:
+    answer = visitor.get("/api/suspicious", headers={"host": "evil.example"})
+
+    assert (answer.status_code, answer.json()["status"]["code"]) == (400, 400)
+
+
+def test_who_tries_too_often_is_told_how_long_to_wait(visitor: Client, db: None) -> None:
+    cache.clear()
+    person = MembershipFactory().user
+    for _time in range(40):  # thirty a minute are taken
+        answer = visitor.post("/accounts/login/", {"login": person.email, "password": "wrong"})
+        if answer.status_code == 429:
+            break
+    cache.clear()
+
+    page = answer.content.decode()
+    assert (answer.status_code, answer["Retry-After"]) == (429, "300")
+    assert "Wait 5 minutes and try again" in page
+    assert f"Request {answer['X-Request-ID']}" in page
+
+
+@pytest.mark.parametrize("address", ["/nowhere", "/suspicious"])
+@override_settings(ROOT_URLCONF=__name__)
+def test_a_page_of_an_error_asks_the_database_nothing(
+    visitor: Client, db: None, django_assert_num_queries: Any, address: str
+) -> None:
+    host = "evil.example" if address == "/suspicious" else "testserver"
+    with django_assert_num_queries(0):
+        visitor.get(address, headers={"host": host})

@@ -21,7 +21,7 @@ from django.utils.timezone import now
 
 from ci.models import Report
 from jobsvc.console.system import health, room, versions
-from jobsvc.console.system.pending import pending_migrations
+from jobsvc.pending import pending_migrations
 from jobsvc.console.system.warnings import Recent
 from jobsvc.engine.plan import FailureClass
 from jobsvc.engine.redact import Redactor

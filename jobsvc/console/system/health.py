@@ -16,7 +16,7 @@ from django.utils.timezone import now
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
 
-from jobsvc.console.system.pending import pending_migrations
+from jobsvc.pending import pending_migrations
 from jobsvc.runs.models import Worker
 
 # Beat writes the moments of its ticks down every three minutes only.
@@ -27,7 +27,7 @@ NEEDED = {
     "default": "Nothing reacts: schedules, retries and cleaning up wait.",
     "outbound": "Nothing is told: mails, webhooks and pull requests wait.",
 }
-OUR_PROCESSES = "Start it as docs/operations.md says; `manage.py up` starts all of them."
+OUR_PROCESSES = "Start it as docs/operations.md says; manage.py up starts all of them."
 
 
 @dataclass(frozen=True)

@@ -137,9 +137,11 @@ def _difference(field: str, values: Any) -> Difference:
 
 
 def _text(value: Any) -> str | None:
-    """``value`` as people read it; lists and objects as JSON writes them."""
-    if value is None or value == "":
+    """``value`` as people read it: a list one part a line, an object as JSON writes it."""
+    if value in (None, "", [], {}):
         return None
+    if isinstance(value, list):
+        return "\n".join(_text(part) or "nothing" for part in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)

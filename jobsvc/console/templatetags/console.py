@@ -23,7 +23,7 @@ from jobsvc.console.places import GROUPS
 from jobsvc.jobs.extensions import Mode
 from jobsvc.jobs.models import CompletionTrigger, Job
 from jobsvc.jobs.schedule import in_words
-from jobsvc.runs.looks import duration, look, node_look
+from jobsvc.runs.looks import duration, look, look_of_node, node_look
 from jobsvc.runs.models import NodeResult, Run, RunStep
 from jobsvc.statuses import RunStatus, State
 
@@ -39,6 +39,7 @@ LAST_PROJECT = "project_id"  # of the session: whose pages the side bar leads to
 
 register.filter("look", look)
 register.filter("node_look", node_look)
+register.filter("status_look", look_of_node)
 
 
 @register.filter

@@ -22,6 +22,7 @@ from jobsvc.console.node_part import node_part
 from jobsvc.console.views.run_header import run_of, run_page
 from jobsvc.engine.events import RUNNING
 from jobsvc.engine.results import FAILED
+from jobsvc.runs.freshness import freshness_of
 from jobsvc.runs.looks import look_of_node
 from jobsvc.runs.models import NodeResult, Run
 
@@ -40,6 +41,7 @@ RANK = Case(
 
 HEADING = (
     "step",
+    "step_attempts",
     "unique_id",
     "name",
     "resource_type",
@@ -117,6 +119,7 @@ def run_results(
         "is_first": after is None,
         "part": node_part(run, request.GET.get("node", ""), number(request, "step")),
         "kept": asked.query,
+        "sources": freshness_of(run) if not is_fragment(request) else [],
     }
     template = "console/run_results.html"
     if is_fragment(request):
@@ -178,6 +181,7 @@ def _rows(nodes: QuerySet[NodeResult]) -> Iterator[Sequence[Cell]]:
     for node in nodes.iterator():
         yield (
             node.step.index,
+            max(1, len(node.step.attempts)),
             node.unique_id,
             node.name,
             node.resource_type,

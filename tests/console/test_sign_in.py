@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.contrib.auth import SESSION_KEY
+from django.core.cache import cache
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
@@ -148,6 +150,48 @@ def test_the_sign_in_page_offers_a_passkey_and_nothing_that_is_not_set_up(
 
     assert "Sign in with a passkey" in page
     assert "GitHub" not in page
+
+
+def test_the_sign_in_page_says_by_what_one_came_in_last(client: Client, person: User) -> None:
+    said = "You came in so last time."
+    assert said not in client.get(reverse("account_login")).content.decode()
+    sign_in(client)
+    client.post(reverse("account_logout"))
+
+    page = client.get(reverse("account_login")).content.decode()
+
+    assert page.count(said) == 1
+    assert page.index(said) < page.index("Sign in with a passkey")
+
+
+def test_a_way_in_that_is_none_is_not_repeated(client: Client, db: None) -> None:
+    client.cookies["way_in"] = "<script>"
+
+    page = client.get(reverse("account_login")).content.decode()
+
+    assert "last time" not in page
+    assert "&lt;script" not in page
+
+
+@pytest.fixture
+def no_tries_before() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()
+
+
+def test_who_has_tried_too_often_is_told_how_long_to_wait(
+    client: Client, person: User, no_tries_before: None
+) -> None:
+    for _time in range(6):
+        page = client.post(
+            reverse("account_login"), {"login": "ana@example.com", "password": "a guess"}
+        ).content.decode()
+
+    assert "Wait five minutes" in page
+    assert not signed_in(client)
+    sign_in(client)
+    assert not signed_in(client)
 
 
 def test_github_and_single_sign_on_are_offered_where_they_are_set_up(

@@ -6,15 +6,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import chain, zip_longest
+from itertools import chain, pairwise, zip_longest
 from typing import Any
+
+from django.urls import reverse
 
 from accounts.models import Membership
 from environments.models import Environment
 from jobsvc.console.access import seen
 from jobsvc.console.forms.job import JobForm, api_name_of
+from jobsvc.console.pictures.trend import Mark
 from jobsvc.jobs.models import Job, JobRevision, Saving
 from jobsvc.jobs.revisions import Difference, differences
+from jobsvc.runs.models import Run
 from jobsvc.statuses import RunStatus, State
 
 # What people call the places of a document that the editor's fields do not say.
@@ -107,6 +111,32 @@ def in_words(membership: Membership, found: Sequence[Difference]) -> list[Settin
     """Differences in the words of the editor."""
     names = _names(membership, found)
     return [_setting(one, names) for one in found]
+
+
+def marks_of(job: Job, runs: Sequence[Run]) -> dict[int, list[Mark]]:
+    """What was different from one of ``runs``, oldest first, to the next: the job's settings, or
+    the version of dbt that was had. By the id of the first run that had it."""
+    found: dict[int, list[Mark]] = {}
+    if len(runs) < 2:
+        return found
+    saves = job.revisions.exclude(saving=Saving.BASELINE).filter(
+        created_at__gt=runs[0].created_at, created_at__lte=runs[-1].created_at
+    )
+    saved = list(saves.order_by("number").values_list("number", "created_at"))
+    address = reverse("console:job_changes", args=[job.account_id, job.project_id, job.pk])
+    for before, run in pairwise(runs):
+        some = [number for number, at in saved if before.created_at < at <= run.created_at]
+        marks = []
+        if some:
+            told = f"change{'s' if len(some) > 1 else ''} {', '.join(map(str, some))}"
+            url = f"{address}?before={some[-1] + 1}#change-{some[-1]}"
+            marks.append(Mark("settings", f"Settings changed before run {run.pk}: {told}", url))
+        if before.dbt_version and run.dbt_version and before.dbt_version != run.dbt_version:
+            words = f"dbt {before.dbt_version} became {run.dbt_version} with run {run.pk}"
+            marks.append(Mark("dbt", words))
+        if marks:
+            found[run.pk] = marks
+    return found
 
 
 def _names(membership: Membership, found: Iterable[Difference]) -> dict[tuple[str, int], str]:

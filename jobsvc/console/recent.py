@@ -38,6 +38,17 @@ def last_runs(jobs: Iterable[Job], number: int) -> dict[int, list[Run]]:
     return found
 
 
+def usual_of(newest: Iterable[Run]) -> timedelta | None:
+    """How long the successful ones of ``newest``, a job's runs, newest first, worked: the median
+    of the last; None of none."""
+    lengths = [
+        run.finished_at - run.dequeued_at
+        for run in newest
+        if run.status == RunStatus.SUCCESS and run.finished_at and run.dequeued_at
+    ]
+    return median_low(lengths[:LIKE_IT]) if lengths else None
+
+
 def usual_lengths(jobs: Iterable[Job]) -> dict[int, timedelta]:
     """How long the last successful runs of each of ``jobs`` worked, by the job's id: the median.
 

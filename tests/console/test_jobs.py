@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
+from accounts.models import Grant
+from environments.models import Environment
+from jobsvc.console.flaky import flaky_tests
+from jobsvc.jobs.define import define_job
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.statuses import CauseCategory
@@ -22,6 +28,7 @@ from tests.factories import (
     ProjectFactory,
     RunFactory,
     RunStepFactory,
+    UserFactory,
 )
 
 VisitorOf = Callable[..., Client]
@@ -280,16 +287,83 @@ def test_a_deleted_job_stays_readable_and_cannot_be_run(visitor_of: VisitorOf) -
 # --- One job -----------------------------------------------------------------------------
 
 
+def picture(response: Any, name: str) -> ElementTree.Element:
+    return ElementTree.fromstring(response.context[name])
+
+
 def test_a_job_shows_what_comes_before_and_after_it(visitor_of: VisitorOf) -> None:
     chained = CompletionTriggerFactory(upstream__name="Load", job__name="Build")
-    CompletionTriggerFactory(
-        upstream=chained.job, job=JobFactory(name="Send", environment=chained.job.environment)
+    after = JobFactory(name="Send", environment=chained.job.environment)
+    CompletionTriggerFactory(upstream=chained.job, job=after, statuses=[10, 20])
+
+    response = visitor_of(chained.job.account).get(url(chained.job))
+
+    chain = response.context["chain"]
+    assert [(one.name, one.column) for one in chain.members] == [
+        ("Load", -1),
+        ("Build", 0),
+        ("Send", 1),
+    ]
+    drawn = picture(response, "chain_picture")
+    assert [one.get("href") for one in drawn.iter("a")] == [url(chained.upstream), url(after)]
+    assert "<td>success or error</td>" in response.content.decode()
+
+
+def test_a_job_that_stands_alone_has_no_chain(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+
+    assert "Before and after it" not in visitor_of(job.account).get(url(job)).content.decode()
+
+
+def test_a_circle_of_old_is_shown_as_the_error_it_is(visitor_of: VisitorOf) -> None:
+    chained = CompletionTriggerFactory()
+    CompletionTriggerFactory(upstream=chained.job, job=chained.upstream)
+
+    response = visitor_of(chained.job.account).get(url(chained.job))
+
+    assert "start each other for ever" in response.content.decode()
+    assert 'class="arrow err"' in response.content.decode()
+
+
+def test_a_chain_shows_no_more_than_there_is_room_for(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+    for other in JobFactory.create_batch(40, environment=job.environment):
+        CompletionTriggerFactory(upstream=job, job=other)
+
+    response = visitor_of(job.account).get(url(job))
+
+    assert len(response.context["chain"].members) == 30
+    assert "There are more jobs than these" in response.content.decode()
+
+
+def test_a_job_of_a_chain_that_the_visitor_may_not_see_has_no_name(db: None) -> None:
+    chained = CompletionTriggerFactory(upstream__name="Secret job")
+    elsewhere = EnvironmentFactory(project=chained.job.project)
+    Job.objects.filter(pk=chained.upstream_id).update(environment=elsewhere)
+    client = somebody_in(chained.job.environment)
+
+    response = client.get(url(chained.job))
+
+    assert response.status_code == 200
+    assert "Secret job" not in response.content.decode()
+    assert not list(picture(response, "chain_picture").iter("a"))
+
+
+def somebody_in(environment: Environment) -> Client:
+    """A visitor who may change jobs in one environment alone."""
+    account = environment.project.account
+    group = account.groups.create(name="Analysts")
+    Grant.objects.create(
+        group=group,
+        permission_set="job_admin",
+        project=environment.project,
+        environment=environment,
     )
-
-    page = visitor_of(chained.job.account).get(url(chained.job)).content.decode()
-
-    assert page.index("<bdi>Load</bdi>") < page.index("<b><bdi>Build</bdi></b>")
-    assert page.index("<b><bdi>Build</bdi></b>") < page.index("<bdi>Send</bdi>")
+    member = account.memberships.create(user=UserFactory(), permission_set="")
+    group.members.add(member)
+    client = Client()
+    client.force_login(member.user)
+    return client
 
 
 @pytest.mark.parametrize(
@@ -323,6 +397,130 @@ def test_the_trend_draws_each_ended_run_with_its_waiting_and_its_work(
     assert f'aria-label="Run {run.pk}: Success, queued 5 s, ran 1 m 30 s"' in page
     assert "How long the last 1 runs took; usually 1 m 30 s" in page
     assert page.count('class="bar queued"') == 1
+
+
+def timed(job: Job, *seconds: int, **fields: Any) -> list[Run]:
+    """Successful runs of these lengths, one a minute, the last one just over."""
+    runs = []
+    for place, length in enumerate(seconds):
+        run = RunFactory(job=job, succeeded=True, **fields)
+        begun = now() - timedelta(minutes=len(seconds) - place)
+        Run.objects.filter(pk=run.pk).update(
+            created_at=begun, dequeued_at=begun, finished_at=begun + timedelta(seconds=length)
+        )
+        runs.append(run)
+    return runs
+
+
+def test_the_trend_has_a_line_of_what_is_usual_and_a_band_of_what_nine_in_ten_took(
+    visitor_of: VisitorOf,
+) -> None:
+    job = JobFactory()
+    timed(job, 10, 20, 30)
+
+    drawn = picture(visitor_of(job.account).get(url(job)), "trend")
+
+    line, band = drawn.find("polyline"), drawn.find("polygon")
+    assert line is not None
+    assert band is not None
+    heights = [float(point.split(",")[1]) for point in line.attrib["points"].split()]
+    assert len(heights) == 3
+    assert heights[0] > heights[1] > heights[2]  # 10, 15, 20 seconds: nearer to the top
+    assert len(band.attrib["points"].split()) == 4  # both edges of the two runs that have one
+
+
+def test_the_trend_marks_changed_settings_and_another_dbt(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+    before, after = timed(job, 10, 20)
+    Run.objects.filter(pk=before.pk).update(dbt_version="1.10.2")
+    Run.objects.filter(pk=after.pk).update(dbt_version="1.11.0")
+    job.threads = 9
+    define_job(job, completion=None)
+    job.revisions.update(created_at=now() - timedelta(seconds=90))
+    visitor = visitor_of(job.account)
+
+    response = visitor.get(url(job))
+
+    said = [
+        one.findtext("title")
+        for one in picture(response, "trend").iter()
+        if "mark" in one.get("class", "").split()
+    ]
+    assert said == [
+        f"Settings changed before run {after.pk}: change 2",
+        f"dbt 1.10.2 became 1.11.0 with run {after.pk}",
+    ]
+    assert "/changes/?before=3#change-2" in response.content.decode()
+
+
+def test_short_runs_are_seen_beside_long_ones_where_the_scale_grows_by_tens(
+    visitor_of: VisitorOf,
+) -> None:
+    job = JobFactory()
+    timed(job, 10, 20_000)
+    visitor = visitor_of(job.account)
+
+    def shortest(address: str) -> float:
+        bars = picture(visitor.get(address), "trend").iter("rect")
+        return float(next(bar for bar in bars if bar.get("class") == "bar ok").attrib["height"])
+
+    assert shortest(url(job)) == 2
+    assert shortest(f"{url(job)}?scale=log") > 30
+
+
+@pytest.mark.parametrize(
+    "query", ["scale=x&runs=y", "runs=%00", "scale=log&runs=200", "runs=" + "9" * 40]
+)
+def test_whatever_is_asked_of_the_trend_it_is_drawn(visitor_of: VisitorOf, query: str) -> None:
+    job = JobFactory()
+    timed(job, 1, 0)
+
+    assert visitor_of(job.account).get(f"{url(job)}?{query}").status_code == 200
+
+
+# --- Flaky tests -------------------------------------------------------------------------
+
+
+def went(job: Job, *results: tuple[str, str]) -> list[str]:
+    """The flaky tests, after runs on commits in each of which the one test ended so."""
+    for sha, status in results:
+        step = RunStepFactory(
+            run=RunFactory(job=job, succeeded=True, git_sha=sha * 40), builds=True
+        )
+        NodeResultFactory(step=step, name="unique_id", resource_type="test", status=status)
+    return [one.why for one in flaky_tests(list(Run.objects.filter(job=job).order_by("pk")))]
+
+
+def test_a_test_that_passed_and_failed_on_one_commit_is_flaky(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+
+    [why] = went(job, ("a", "pass"), ("a", "fail"))
+
+    first, second = Run.objects.order_by("pk")
+    assert why == f"passed in run {first.pk} and failed in run {second.pk}, both at aaaaaaa"
+    page = visitor_of(job.account).get(url(job)).content.decode()
+    assert "Flaky tests" in page
+    assert f"It {why}." in page
+
+
+def test_a_test_that_changes_its_mind_twice_within_three_commits_is_flaky(db: None) -> None:
+    [why] = went(JobFactory(), ("a", "pass"), ("b", "fail"), ("c", "pass"))
+
+    assert "passed again" in why
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [("a", "pass"), ("b", "fail"), ("b", "fail")],  # it broke
+        [("a", "fail"), ("b", "pass")],  # it was repaired
+        [("a", "pass"), ("b", "fail"), ("c", "fail"), ("d", "pass")],  # both, in time
+        [("a", "fail"), ("a", "fail")],
+        [("a", "pass"), ("a", "skipped")],
+    ],
+)
+def test_what_broke_or_was_repaired_is_not_flaky(db: None, results: list[tuple[str, str]]) -> None:
+    assert went(JobFactory(), *results) == []
 
 
 def test_the_grid_holds_what_failed_first_and_then_the_slowest(visitor_of: VisitorOf) -> None:

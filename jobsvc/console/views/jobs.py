@@ -5,6 +5,7 @@ from __future__ import annotations
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
@@ -14,10 +15,15 @@ from accounts.models import Membership
 from accounts.roles import Action
 from environments.models import EnvironmentType, Project
 from jobsvc.console.access import is_fragment, member_of_account, page, seen, veil
+from jobsvc.console.asked import number
+from jobsvc.console.flaky import flaky_tests
+from jobsvc.console.job_chain import chain_of
+from jobsvc.console.job_changes import marks_of
 from jobsvc.console.job_list import KIND_WORDS, asked_for, choices, rows_of
+from jobsvc.console.pictures.chain import chain_picture
 from jobsvc.console.pictures.grid import grid
 from jobsvc.console.pictures.trend import trend
-from jobsvc.console.recent import usual_lengths
+from jobsvc.console.recent import usual_of
 from jobsvc.console.views.job_editor import TEMPLATES
 from jobsvc.jobs.define import delete_job, reactivate_job
 from jobsvc.jobs.models import CompletionTrigger, Job, JobQuerySet
@@ -25,7 +31,8 @@ from jobsvc.runs.models import Run
 from jobsvc.runs.trigger import Trigger, trigger_run
 from jobsvc.statuses import FINISHED, CauseCategory, State
 
-TREND = 50  # runs in the picture of how long they took
+TREND, LONG_TREND = 50, 200  # runs in the picture of how long they took
+BY_TENS = "log"  # of ?scale=
 GRID = 20  # runs in the table of models
 RUNS_SHOWN = 20  # in the table of runs; the rest are one link away
 
@@ -37,7 +44,9 @@ def _jobs(membership: Membership, project_id: int) -> JobQuerySet:
         .select_related(
             "project", "environment__project__account", "deferring_job", "deferring_environment"
         )
-        .prefetch_related("completion_triggers__upstream")
+        .prefetch_related(
+            Prefetch("completion_triggers", CompletionTrigger.objects.select_related("upstream"))
+        )
     )
 
 
@@ -73,29 +82,38 @@ def job_list(request: HttpRequest, membership: Membership, project_id: int) -> H
 def job_detail(
     request: HttpRequest, membership: Membership, project_id: int, job_id: int
 ) -> HttpResponse:
-    """What a job does, what starts it, how long it takes, and its last runs."""
+    """What a job does, what starts it, how long it takes, and its last runs.
+
+    ``?scale=log`` draws how long by tens, ``?runs=200`` draws more runs.
+    """
     job = get_object_or_404(_jobs(membership, project_id), pk=job_id)
     veil(membership, [job])
+    wanted = LONG_TREND if number(request, "runs") == LONG_TREND else TREND
+    by_tens = request.GET.get("scale") == BY_TENS
     newest = list(
         Run.objects.filter(job=job)
         .select_related("job", "environment", "trigger", "trigger__user")
         .defer("configuration", "isolation")
-        .order_by("-pk")[:TREND]
+        .order_by("-pk")[:wanted]
     )
     over = [run for run in newest if run.status in FINISHED]
+    marks = marks_of(job, over[::-1])
+    chain = chain_of(job, membership)
     context = {
         "project": job.project,
         "job": job,
         "kind": KIND_WORDS[job.job_type],
         "is_active": job.state == State.ACTIVE,
         "last": newest[0] if newest else None,
-        "usual": usual_lengths([job]).get(job.pk),
-        "downstream": seen(
-            membership, CompletionTrigger.objects.filter(upstream=job, job__state=State.ACTIVE)
-        )
-        .select_related("job")
-        .order_by("job__name", "pk"),
-        "trend": trend(over[::-1]),
+        "usual": usual_of(over),
+        "chain": chain,
+        "chain_picture": chain_picture(chain, job.pk) if chain else None,
+        "trend": trend(over[::-1], marks, by_tens=by_tens),
+        "by_tens": by_tens,
+        "wanted": wanted,
+        "long_trend": LONG_TREND,
+        "changed": [(run, marks.get(run.pk, [])) for run in over],
+        "flaky": flaky_tests(over[:GRID][::-1]),
         "over": over,
         "grid": grid(over[:GRID][::-1]),
         "grid_runs": over[:GRID][::-1],

@@ -67,10 +67,11 @@ class Conflict(APIException):
 class Unavailable(APIException):
     status_code = 503
     default_code = "unavailable"
+    default_detail = str(Trouble.AWAY)
 
-    def __init__(self, trouble: Trouble) -> None:
-        self.wait = trouble.wait
-        super().__init__(str(trouble))
+    def __init__(self, detail: str | None = None, wait: int = Trouble.AWAY.wait) -> None:
+        self.wait = wait  # seconds
+        super().__init__(detail)
 
 
 def handle(exception: Exception, context: Mapping[str, Any]) -> Answer:
@@ -152,7 +153,7 @@ def _as_api_exception(exception: Exception, context: Mapping[str, Any]) -> APIEx
                 known = ValidationError("A number is too large, or a text too long. Shorten it.")
         case DatabaseError() | InterfaceError() if trouble := trouble_of(exception):
             logger.error("the database did not answer", exc_info=exception)
-            known = Unavailable(trouble)
+            known = Unavailable(str(trouble), trouble.wait)
     return known
 
 

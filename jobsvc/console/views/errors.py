@@ -35,6 +35,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def unavailable(request: HttpRequest, trouble: Trouble) -> HttpResponse:
     """503, with the wait."""
+    response: HttpResponse
     if request.path.startswith(API):
         response = _in_envelope(503, str(trouble))
     else:

@@ -1,25 +1,31 @@
 """Service tokens: keys of an account that belong to nobody. The text is shown once, at creation.
 
-Here a token holds one permission set, for all projects of its account. One that is made
-without any may do nothing until ``permissions/`` says otherwise.
+A token holds permission sets, each in all projects of its account or in one of them. One that
+is made without any may do nothing until ``permissions/`` says otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from django.db import transaction
 from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
-from accounts.models import Token, TokenKind
+from accounts.groups import replace_grants
+from accounts.models import Grant, Token, TokenKind
 from accounts.roles import Action, PermissionSet
 from jobsvc.api.answers import Answer
 from jobsvc.api.base import Body, Lists, Reads, Resource, Shape, Updates
 from jobsvc.api.fields import IdField, MomentField
 from jobsvc.api.pagination import MOST
 from jobsvc.api.routes import both
+from jobsvc.api.v3.grants import GrantBody, grants_of
+
+GRANT_IDS = 1_000_000_000  # a grant's number must not be its token's
 
 
 class ServiceTokenShape(Shape[Token]):
@@ -54,61 +60,56 @@ class ServiceTokenShape(Shape[Token]):
     def get_permission_grants(self, token: Token) -> list[dict[str, Any]]:
         return [
             {
-                "permission_set": token.permission_set,
-                "project_id": None,
+                "permission_set": one["permission_set"],
+                "project_id": one["project_id"],
                 "writable_environment_categories": [],
             }
+            for one in permissions_of(token)
         ]
 
     def get_metadata_only(self, token: Token) -> bool:
-        return token.permission_set == PermissionSet.METADATA_ONLY
+        return {one["permission_set"] for one in permissions_of(token)} == {
+            PermissionSet.METADATA_ONLY.value
+        }
 
 
 def permissions_of(token: Token) -> list[dict[str, Any]]:
-    """A token's permissions as dbt Cloud lists them. There is always one, with its number."""
+    """A token's permissions as dbt Cloud lists them; that of all projects has its number."""
+    own = [(token.pk, token.permission_set, None)] if token.permission_set else []
+    more = [
+        (GRANT_IDS + one.pk, one.permission_set, one.project_id)
+        for one in sorted(token.grants.all(), key=lambda one: one.pk)
+    ]
     return [
         {
-            "id": token.pk,
+            "id": pk,
             "account_id": token.account_id,
             "service_token_id": token.pk,
-            "project_id": None,
-            "all_projects": True,
-            "permission_set": token.permission_set,
+            "project_id": project_id,
+            "all_projects": project_id is None,
+            "permission_set": permission_set,
             "state": token.state,
             "writable_environment_categories": [],
         }
+        for pk, permission_set, project_id in [*own, *more]
     ]
-
-
-class Grant(Body):
-    permission_set = serializers.ChoiceField(PermissionSet.choices)
-    project_id = IdField(required=False, allow_null=True)
-
-    def validate_project_id(self, value: int | None) -> None:
-        if value is not None:
-            raise serializers.ValidationError(
-                "Here a token is for all projects of its account. Leave project_id out."
-            )
 
 
 class ServiceTokenBody(Body):
     name = serializers.CharField(max_length=255)
-    permission_grants = Grant(many=True, required=False, allow_null=True)
+    permission_grants = GrantBody(many=True, required=False, allow_null=True)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
 
 
-def one_permission_set(grants: list[dict[str, Any]] | None) -> str:
-    """The permission set that ``grants`` name.
+def take_apart(grants: Sequence[Grant]) -> tuple[str, list[Grant]]:
+    """The first permission set that is for all projects, and the other grants.
 
-    Raises:
-        ValidationError: they name several.
+    Without any grant it is the set that may do nothing.
     """
-    named = {grant["permission_set"] for grant in grants or []}
-    if len(named) > 1:
-        raise serializers.ValidationError(
-            {"permission_set": "A token holds one permission set. Choose the one that it needs."}
-        )
-    return str(named.pop()) if named else PermissionSet.METADATA_ONLY
+    everywhere = [one for one in grants if one.project is None]
+    if not everywhere:
+        return ("" if grants else PermissionSet.METADATA_ONLY.value), list(grants)
+    return everywhere[0].permission_set, [one for one in grants if one is not everywhere[0]]
 
 
 class _ServiceTokens(Resource[Token]):
@@ -119,7 +120,17 @@ class _ServiceTokens(Resource[Token]):
     orders: ClassVar = ["name"]
 
     def rows(self) -> QuerySet[Token]:
-        return Token.objects.filter(account=self.account, kind=TokenKind.SERVICE)
+        tokens = Token.objects.filter(account=self.account, kind=TokenKind.SERVICE)
+        return tokens.prefetch_related("grants")
+
+    def give(self, row: Token, given: list[dict[str, Any]]) -> None:
+        """Let a token hold exactly what the body lists."""
+        permission_set, more = take_apart(grants_of(self, given))
+        with transaction.atomic():
+            replace_grants(row, more)
+            row.permission_set = permission_set
+            row.full_clean()
+            row.save(update_fields=["permission_set"])
 
 
 class ServiceTokens(Lists[Token], _ServiceTokens):
@@ -127,11 +138,14 @@ class ServiceTokens(Lists[Token], _ServiceTokens):
 
     def post(self, request: Request, **path: Any) -> Answer:
         values = self.values(partial=False)
+        permission_set, more = take_apart(grants_of(self, values.get("permission_grants") or []))
         token, text = Token.issue(
             self.account,
             values["name"],
-            permission_set=one_permission_set(values.get("permission_grants")),
+            permission_set=permission_set,
+            grants=more,
             expires_at=values.get("expires_at"),
+            created_by=self.token.user,
         )
         return Answer({**self.show(token), "token_string": text}, 201)
 
@@ -141,10 +155,11 @@ class OneServiceToken(Updates[Token], Reads[Token], _ServiceTokens):
 
     def update(self, row: Token, values: dict[str, Any]) -> Token:
         row.name = values.get("name", row.name)
-        if values.get("permission_grants"):
-            row.permission_set = one_permission_set(values["permission_grants"])
         row.full_clean()
-        row.save(update_fields=["name", "permission_set"])
+        with transaction.atomic():
+            row.save(update_fields=["name"])
+            if values.get("permission_grants"):
+                self.give(row, values["permission_grants"])
         return row
 
     def put(self, request: Request, **path: Any) -> Answer:
@@ -167,12 +182,10 @@ class ServiceTokenPermissions(_ServiceTokens):
         row = self.row()
         if not isinstance(request.data, list):
             raise ParseError('The body is not a list. Send [{"permission_set": "job_admin"}].')
-        grants = Grant(data=request.data, many=True)
-        grants.is_valid(raise_exception=True)
-        row.permission_set = one_permission_set(grants.validated_data)
-        row.full_clean()
-        row.save(update_fields=["permission_set"])
-        return self._listed(row)
+        body = GrantBody(data=request.data, many=True)
+        body.is_valid(raise_exception=True)
+        self.give(row, body.validated_data)
+        return self._listed(self.rows().get(pk=row.pk))
 
     def _listed(self, row: Token) -> Answer:
         permissions = permissions_of(row)

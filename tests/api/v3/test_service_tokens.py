@@ -6,7 +6,13 @@ import pytest
 
 from accounts.models import Token
 from tests.conftest import client_with
-from tests.factories import AccountFactory, MembershipFactory, UserFactory, token_of
+from tests.factories import (
+    AccountFactory,
+    MembershipFactory,
+    ProjectFactory,
+    UserFactory,
+    token_of,
+)
 
 KEYS = {
     "id",
@@ -150,14 +156,61 @@ def test_a_deleted_token_opens_nothing(api, account, place, made):
         (
             {
                 "name": "x",
-                "permission_grants": [{"permission_set": "owner"}, {"permission_set": "member"}],
+                "permission_grants": [
+                    {
+                        "permission_set": "admin",
+                        "writable_environment_categories": ["development"],
+                    }
+                ],
             },
-            "permission_set",
+            "writable_environment_categories",
         ),
     ],
 )
 def test_what_cannot_be_granted_is_refused(api, place, body, said):
     assert said in problem(api.post(place, body))
+
+
+def test_a_token_holds_its_permission_sets_where_they_were_granted(api, account, place):
+    mine, other = (ProjectFactory(account=account) for _ in range(2))
+    grants = [
+        {"permission_set": "job_viewer", "project_id": None},
+        {"permission_set": "job_admin", "project_id": mine.pk},
+    ]
+
+    made = api.post(place, {"name": "ci", "permission_grants": grants}).json()["data"]
+
+    listed = [(one["permission_set"], one["project_id"]) for one in made["permission_grants"]]
+    assert listed == [("job_viewer", None), ("job_admin", mine.pk)]
+    holder = client_with(made["token_string"])
+    variables = f"/api/v3/accounts/{account.pk}/projects/%s/environment-variables/"
+    body = {"name": "DBT_REGION", "raw_value": "west", "type": "project"}
+    assert holder.post(variables % mine.pk, body).status_code == 201
+    assert holder.post(variables % other.pk, body).status_code == 403
+
+
+def test_a_token_of_one_project_sees_no_other(api, account, place):
+    mine, other = (ProjectFactory(account=account) for _ in range(2))
+    grants = [{"permission_set": "owner", "project_id": mine.pk, "all_projects": False}]
+
+    made = api.post(place, {"name": "ci", "permission_grants": grants}).json()["data"]
+
+    assert [one["all_projects"] for one in made["service_token_permissions"]] == [False]
+    holder = client_with(made["token_string"])
+    projects = holder.get(f"/api/v3/accounts/{account.pk}/projects/").json()["data"]
+    assert [one["id"] for one in projects] == [mine.pk]
+    assert holder.get(f"/api/v3/accounts/{account.pk}/projects/{other.pk}/").status_code == 404
+
+
+def test_posting_permissions_of_a_project_replaces_those_of_all(api, account, place, made):
+    project = ProjectFactory(account=account)
+    body = [{"permission_set": "job_viewer", "project_id": project.pk}]
+
+    answer = api.post(f"{place}{made['id']}/permissions/", body).json()
+
+    listed = [(one["permission_set"], one["project_id"]) for one in answer["data"]]
+    assert listed == [("job_viewer", project.pk)]
+    assert answer["extra"]["pagination"]["count"] == 1
 
 
 def test_permissions_are_a_list(api, place, made):

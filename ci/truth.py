@@ -279,6 +279,19 @@ def comment_of(repository: Repository, number: int, *, is_there: bool) -> str | 
     )
 
 
+def is_to_be_summed_up(repository: Repository, number: int) -> bool:
+    """Whether a run that its comment tells of is over and not read from its files yet.
+
+    That takes long: it is left to whoever posts the comment, and nobody waits for it.
+    """
+    newest = [
+        _runs().filter(job=job, trigger__github_pull_request_id=number).first()
+        for job in _jobs_that_comment(repository)
+    ]
+    over = {run.pk for run in newest if run is not None and run.is_finished}
+    return RunSummary.objects.filter(run__in=over, content__isnull=False).count() < len(over)
+
+
 def _jobs_that_comment(repository: Repository) -> list[Job]:
     jobs = Job.objects.active().filter(
         account=repository.account_id, project__repository=repository, job_type=JobType.CI

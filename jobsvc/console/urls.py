@@ -278,9 +278,9 @@ urlpatterns = [
         "notification_preview",
     ),
     *both(
-        f"{NOTIFICATION}/preview/mail",
-        notification_preview.notification_mail,
-        "notification_mail",
+        f"{NOTIFICATION}/preview/message",
+        notification_preview.notification_message,
+        "notification_message",
     ),
     *both(f"{NOTIFICATION}/edit", notifications.notification_edit, "notification_edit"),
     *both(f"{NOTIFICATION}/forget", notifications.notification_forget, "notification_forget"),

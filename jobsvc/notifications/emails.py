@@ -74,7 +74,9 @@ def letter_of(deliveries: Sequence[Delivery]) -> EmailMultiAlternatives:
     digest = len(deliveries) > 1
     job = first.job if len({one.job_id for one in deliveries}) == 1 else None
     shown = [Part(one, message_of(one)) for one in deliveries[:MOST_IN_FULL]]
-    subject = subject_of_digest(deliveries) if digest else first.subject
+    # A preview has no subject yet; what is sent keeps the one that it was written down with.
+    own = first.subject or shown[0].message.subject
+    subject = subject_of_digest(deliveries) if digest else own
     unsubscribe_url = link_for(first, job)
     context = {
         "subject": subject,

@@ -413,3 +413,125 @@ def test_one_lets_mails_come_again_that_one_has_stopped(
     assert url(account, "mute_end", mine.pk) in page
     assert url(account, "mute_end", others.pk) not in page
     assert list(Mute.objects.all()) == [others]
+
+
+# --- What it would look like -------------------------------------------------------------
+
+
+def test_a_preview_shows_the_mail_of_the_last_failure_and_sends_none(
+    visitor_of: VisitorOf, account: Account, job: Job
+) -> None:
+    visitor = visitor_of(account)
+    notification = own(visitor, account)
+    RunFactory(job=job, failed=True, status_message="An older failure.")
+    RunFactory(job=job, failed=True, status_message="column <amount> does not exist")
+    RunFactory(job=job, succeeded=True)
+
+    page = visitor.get(url(account, "notification_preview", notification.pk)).content.decode()
+    frame = url(account, "notification_message", notification.pk)
+    shown = visitor.get(frame)
+
+    assert f'src="{frame}?part=html"' in page
+    assert f'src="{frame}"' in page
+    assert shown.headers["Content-Type"] == "text/plain; charset=utf-8"
+    said = shown.content.decode()
+    assert "Nightly build failed: column <amount> does not exist" in said.partition("\n")[0]
+    assert "An older failure." not in said
+    assert mail.outbox == []
+    assert not Delivery.objects.exists()
+
+
+def test_the_mail_in_the_frame_runs_and_loads_nothing(
+    visitor_of: VisitorOf, account: Account, job: Job
+) -> None:
+    visitor = visitor_of(account)
+    notification = own(visitor, account)
+    RunFactory(job=job, failed=True, status_message="<script>alert(1)</script>")
+
+    response = visitor.get(url(account, "notification_message", notification.pk) + "?part=html")
+
+    assert response.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert response.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert "<script>" not in response.content.decode()
+    assert "Nightly build failed" in response.content.decode()
+
+
+def test_before_anything_failed_the_test_message_is_shown(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    visitor = visitor_of(account)
+    notification = own(visitor, account)
+
+    page = visitor.get(url(account, "notification_preview", notification.pk)).content.decode()
+
+    assert "No run has failed yet" in page
+
+
+def test_a_preview_of_a_channel_shows_what_is_posted(
+    visitor_of: VisitorOf, account: Account, job: Job
+) -> None:
+    RunFactory(job=job, failed=True)
+    channel = NotificationFactory(
+        account=account,
+        type=NotificationType.SLACK_WEBHOOK,
+        external_email=None,
+        slack_channel_name="#data",
+    )
+    visitor = visitor_of(account)
+
+    page = visitor.get(url(account, "notification_preview", channel.pk)).content.decode()
+
+    frame = url(account, "notification_message", channel.pk)
+    assert "part=html" not in page
+    assert '"blocks"' in visitor.get(frame).content.decode()
+    assert visitor.get(f"{frame}?part=html").status_code == 404
+
+
+def test_a_preview_takes_few_queries(
+    visitor_of: VisitorOf,
+    account: Account,
+    job: Job,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    visitor = visitor_of(account)
+    notification = own(visitor, account)
+    RunFactory.create_batch(5, job=job, failed=True)
+    address = url(account, "notification_preview", notification.pk)
+    visitor.get(address)
+
+    with django_assert_max_num_queries(15):
+        visitor.get(address)
+
+
+# --- Stopping one's own mail -------------------------------------------------------------
+
+
+def test_one_stops_mail_of_a_job_and_of_all(
+    visitor_of: VisitorOf, account: Account, job: Job
+) -> None:
+    visitor = visitor_of(account)
+
+    for chosen in (str(job.pk), "", ""):
+        assert visitor.post(url(account, "mute_new"), {"job": chosen}).status_code == 302
+
+    address = person_of(visitor).email.lower()
+    stopped = Mute.objects.filter(address=address).values_list("job", flat=True)
+    assert sorted(stopped, key=str) == [job.pk, None]
+
+
+@pytest.mark.parametrize("chosen", ["x", "9" * 30, "-1", "\x00"])
+def test_mail_of_a_job_that_is_not_there_cannot_be_stopped(
+    visitor_of: VisitorOf, account: Account, chosen: str
+) -> None:
+    assert visitor_of(account).post(url(account, "mute_new"), {"job": chosen}).status_code == 404
+    assert not Mute.objects.exists()
+
+
+def test_mail_of_another_accounts_job_is_not_ones_to_stop(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    theirs = JobFactory()
+
+    response = visitor_of(account).post(url(account, "mute_new"), {"job": str(theirs.pk)})
+
+    assert response.status_code == 404

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
+from html import unescape
 from typing import Any
 
 import pytest
@@ -10,7 +12,17 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from ci.models import Check, CISchema, CISchemaState, PullRequest, Report, ReportKind
+from ci.models import (
+    Check,
+    CISchema,
+    CISchemaState,
+    PullRequest,
+    Report,
+    ReportKind,
+    RunSummary,
+)
+from ci.summary import Selected, Summary
+from ci.truth import comment_of
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.statuses import RunStatus
@@ -171,7 +183,7 @@ def test_each_push_shows_what_became_of_it_for_each_job(
 
     page = visitor_of(job.account).get(url(job)).content.decode()
 
-    assert page.index("aaaaaaaaaaaa") < page.index("000000000000")
+    assert page.index(f'id="push-{NEW}"') < page.index(f'id="push-{OLD}"')
     assert "Passed over" in page
     assert "Its title says [skip ci]." in page
     assert f"/runs/{run.pk}/" in page
@@ -436,3 +448,79 @@ def test_a_query_that_means_nothing_breaks_nothing(
 
     assert page.status_code == 200
     assert pull.title in page.content.decode()
+
+
+# --- The ladder, what was built, and the comment -----------------------------------------
+
+
+def summed_up(check: Check, **content: Any) -> None:
+    assert check.run is not None
+    kept = asdict(Summary(**content))
+    RunSummary.objects.create(run=check.run, content=kept)
+
+
+def test_the_ladder_has_a_column_for_each_push_and_a_row_for_each_job(
+    visitor_of: VisitorOf, job: Job, pull: PullRequest
+) -> None:
+    older, newer = started(job, pull, OLD, failed=True), started(job, pull, succeeded=True)
+    CheckFactory(
+        job=JobFactory(environment=job.environment, name="Docs", ci=True),
+        pull_request=pull,
+        head_sha=NEW,
+        decision="needs_approval",
+        why="It is from a fork.",
+    )
+
+    page = visitor_of(job.account).get(url(job)).content.decode()
+    ladder = page[page.index('class="ladder"') :].partition("</table>")[0]
+
+    assert ladder.index(f"#push-{OLD}") < ladder.index(f"#push-{NEW}")
+    assert ladder.index(f'title="Run {older.run_id}"') < ladder.index(f'title="Run {newer.run_id}"')
+    assert "nothing was decided" in ladder
+    assert "It is from a fork." in ladder
+
+
+def test_what_was_built_is_told_against_what_was_deferred(
+    visitor_of: VisitorOf, job: Job, pull: PullRequest
+) -> None:
+    check = started(job, pull, succeeded=True)
+    summed_up(check, selected=Selected(modified=2, downstream=5, deferred=31))
+
+    page = visitor_of(job.account).get(url(job)).content.decode()
+
+    assert "Built 2 modified and 5 below them; 31 deferred to what was there." in page
+
+
+def test_the_comment_is_shown_as_it_is_posted(
+    visitor_of: VisitorOf, job: Job, pull: PullRequest
+) -> None:
+    check = started(job, pull, succeeded=True)
+    summed_up(check, counts={"success": 3})
+
+    page = unescape(visitor_of(job.account).get(url(job, "pull_comment")).content.decode())
+    shown = page[page.index('aria-label="The comment, in Markdown"') :].partition("</pre>")[0]
+    posted = comment_of(pull.repository, 7, is_there=True)
+
+    assert posted is not None
+    assert "### dbt: 1 job passed" in shown
+    assert posted.partition("\n")[2].strip() in shown
+    assert "jobsvc:" not in shown
+
+
+def test_a_comment_is_not_waited_for_while_a_run_is_summed_up(
+    visitor_of: VisitorOf, job: Job, pull: PullRequest
+) -> None:
+    started(job, pull, succeeded=True)
+
+    page = visitor_of(job.account).get(url(job, "pull_comment")).content.decode()
+
+    assert "It is being written." in page
+
+
+def test_a_pull_request_of_which_nothing_is_to_be_said(
+    visitor_of: VisitorOf, job: Job, pull: PullRequest
+) -> None:
+    page = visitor_of(job.account).get(url(job, "pull_comment")).content.decode()
+
+    assert f"pull request #{pull.number}" in page
+    assert "There is nothing to be said yet." in page

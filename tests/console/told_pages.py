@@ -83,7 +83,7 @@ def _pulls(life: dict[str, Run], hostile: str) -> list[str]:
             error="The role may not drop it." if state == "failed" else "",
         )
     ids = [one.account_id, one.project_id]
-    names = ("pull", "pull_approve", "pull_rerun", "pull_schemas_drop")
+    names = ("pull", "pull_approve", "pull_rerun", "pull_schemas_drop", "pull_comment")
     return [
         reverse("console:pulls", args=ids),
         *(reverse(f"console:{name}", args=[*ids, 41]) for name in names),
@@ -179,7 +179,12 @@ def _told(life: dict[str, Run], hostile: str) -> list[str]:
         *(reverse(f"console:{name}", args=[account.pk]) for name in lists),
         *(
             reverse(f"console:{name}", args=[account.pk, notification.pk])
-            for name in ("notification", "notification_edit", "notification_delete")
+            for name in (
+                "notification",
+                "notification_edit",
+                "notification_delete",
+                "notification_preview",
+            )
         ),
         *(
             reverse(f"console:{name}", args=[account.pk, webhook.pk])

@@ -22,7 +22,8 @@ from ci.models import (
     WebhookDelivery,
 )
 from jobsvc.notifications.models import Delivery, DeliveryStatus, Dispatch, WebhookSubscription
-from jobsvc.runs.looks import Look
+from jobsvc.runs.looks import Look, look
+from jobsvc.runs.models import Run
 
 register = template.Library()
 
@@ -98,6 +99,18 @@ def webhook_look(webhook: WebhookSubscription) -> Look:
 def state_pill(thing: Stated) -> SafeString:
     """A state as glyph, word and colour."""
     return _pill(state_look(thing))
+
+
+@register.filter
+def mark(thing: Run | Stated) -> SafeString:
+    """A status as its glyph and colour, where there is no room for the word; readers hear that."""
+    shown = look(thing) if isinstance(thing, Run) else state_look(thing)
+    return format_html(
+        '<span class="glyph still {}" aria-hidden="true">{}</span><span class="unseen">{}</span>',
+        shown.tone,
+        shown.glyph,
+        shown.word,
+    )
 
 
 @register.filter

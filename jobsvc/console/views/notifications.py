@@ -41,6 +41,7 @@ from jobsvc.notifications.models import (
 )
 from jobsvc.notifications.recipients import WHEN
 from jobsvc.notifications.tell import TestedAMomentAgo, send_test
+from jobsvc.notifications.unsubscribe import Subscription, mute
 from jobsvc.statuses import State
 
 DELIVERIES_SHOWN = 50
@@ -86,6 +87,9 @@ def notification_list(request: HttpRequest, membership: Membership) -> HttpRespo
             Row(one, _who(one), told[one.pk], _may_change(membership, one)) for one in notifications
         ],
         "mutes": mutes,
+        "jobs": seen(membership, Job.objects.of_account(membership.account_id).active())
+        .only("name")
+        .order_by("name", "pk"),
     }
     return page(request, membership, "console/notifications.html", context)
 
@@ -219,7 +223,7 @@ def notification_detail(
     request: HttpRequest, membership: Membership, notification_id: int
 ) -> HttpResponse:
     """What one is told of and was told; POST adds something to be told of, or replaces that."""
-    notification = _notification(membership, notification_id)
+    notification = notification_of(membership, notification_id)
     may_change = _may_change(membership, notification)
     form = AboutForm(request.POST or None, membership=membership) if may_change else None
     if request.method == "POST":
@@ -340,6 +344,23 @@ def _shown(deliveries: QuerySet[Delivery]) -> QuerySet[Delivery]:
 
 @require_POST
 @member_of_account()
+def mute_new(request: HttpRequest, membership: Membership) -> HttpResponse:
+    """Stop the visitor's own mail of the job that ``job`` names, or of all where it is empty."""
+    chosen = request.POST.get("job", "")
+    job = None
+    if chosen:
+        jobs = seen(membership, Job.objects.of_account(membership.account_id).active())
+        is_number = chosen.isascii() and chosen.isdecimal() and len(chosen) < 19
+        job = get_object_or_404(jobs, pk=int(chosen) if is_number else 0)
+    address = membership.user.email.lower()
+    mute(Subscription(account=membership.account, address=address, job=job), everything=job is None)
+    what = f"of {job}" if job else f"of all jobs of {membership.account}"
+    messages.success(request, f"You get no more mail {what}.")
+    return redirect("console:notifications", membership.account_id)
+
+
+@require_POST
+@member_of_account()
 def mute_end(request: HttpRequest, membership: Membership, mute_id: int) -> HttpResponse:
     """Let mails come again that the visitor has stopped."""
     get_object_or_404(_mutes(membership), pk=mute_id).delete()
@@ -357,13 +378,14 @@ def _notifications(membership: Membership) -> QuerySet[Notification]:
     return rows.select_related("account", "user")
 
 
-def _notification(membership: Membership, notification_id: int) -> Notification:
+def notification_of(membership: Membership, notification_id: int) -> Notification:
+    """One that the visitor may see; 404 without one."""
     return get_object_or_404(_notifications(membership), pk=notification_id)
 
 
 def _changeable(membership: Membership, notification_id: int) -> Notification:
     """One that the visitor may change; 404 without one, 403 where it is for others to change."""
-    notification = _notification(membership, notification_id)
+    notification = notification_of(membership, notification_id)
     _refuse_where_others(membership, notification)
     return notification
 

@@ -15,11 +15,21 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.models import Membership
 from accounts.roles import Action
-from ci.models import Check, CISchema, CISchemaState, PullRequest, PullRequestState, Report
+from ci.models import (
+    Check,
+    CISchema,
+    CISchemaState,
+    PullRequest,
+    PullRequestState,
+    Report,
+    RunSummary,
+)
 from ci.providers.base import ProviderUnavailable
 from ci.pull_requests import NotBuilt, approve, jobs_of, rerun
 from ci.report import NothingToReport, report_again
 from ci.schemas import ask_to_drop, may_go, whys
+from ci.summary import Selected, Summary
+from ci.truth import comment_of, is_to_be_summed_up
 from environments.models import Project
 from jobsvc.console.access import is_fragment, member_of_account, page, seen
 from jobsvc.console.asked import number as number_asked
@@ -29,6 +39,7 @@ from jobsvc.runs.models import Run
 PAGE_SIZE = 50
 CHECKS_SHOWN = 300  # the newest of a pull request; each is a job's of a push
 SCHEMAS_SHOWN = 100
+MOST_COLUMNS = 20  # pushes of the ladder, the newest
 
 # What ``?state=`` takes, and the states that each shows.
 SHOWN = {
@@ -49,10 +60,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of one push, for one job, and what its git host was told of that."""
+    """What became of one push, for one job, and what its git host was told of that.
+
+    ``selected`` is what its run built against what it read from elsewhere, of the newest push.
+    """
 
     check: Check
     reports: Sequence[Report]
+    selected: Selected | None = None
 
     @property
     def is_unsaid(self) -> bool:
@@ -68,6 +83,14 @@ class Push:
     at: datetime
     is_newest: bool
     checks: Sequence[Checked]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One job's checks, a cell for each push of the ladder; None where nothing was decided."""
+
+    job: Job
+    cells: Sequence[Check | None]
 
 
 # --- The list ------------------------------------------------------------------------------
@@ -136,6 +159,8 @@ def pull_detail(
         "project": project,
         "pull": pull,
         "pushes": pushes,
+        "rungs": _rungs(pushes),
+        "columns": _columns(pushes),
         "comment": Report.objects.filter(repository=pull.repository_id, number=number).first(),
         "schemas": [(schema, why[schema.pk]) for schema in schemas],
         "live": any(run is not None and not run.is_finished for run in runs),
@@ -159,6 +184,7 @@ def _pushes(membership: Membership, project: Project, pull: PullRequest) -> list
         sha__in={check.head_sha for check in checks},
     ).order_by("pk"):
         told.setdefault((report.job_id, report.sha), []).append(report)
+    selected = _selected([check for check in checks if check.head_sha == pull.head_sha])
     of_sha: dict[str, list[Check]] = {}
     checks.sort(key=lambda check: check.head_sha != pull.head_sha)  # its newest push first
     for check in checks:
@@ -169,12 +195,61 @@ def _pushes(membership: Membership, project: Project, pull: PullRequest) -> list
             at=min(check.created_at for check in its),
             is_newest=sha == pull.head_sha,
             checks=[
-                Checked(check, told.get((check.job_id, sha), []))
+                Checked(check, told.get((check.job_id, sha), []), selected.get(check.run_id or 0))
                 for check in sorted(its, key=lambda check: (check.job.name, check.pk))
             ],
         )
         for sha, its in of_sha.items()
     ]
+
+
+def _columns(pushes: Sequence[Push]) -> list[Push]:
+    """The pushes of the ladder, oldest first as people read."""
+    return list(reversed(pushes[:MOST_COLUMNS]))
+
+
+def _rungs(pushes: Sequence[Push]) -> list[Rung]:
+    """The newest pushes as columns, a row for each job."""
+    columns = _columns(pushes)
+    jobs = {one.check.job_id: one.check.job for push in columns for one in push.checks}
+    found = [{one.check.job_id: one.check for one in push.checks} for push in columns]
+    return [
+        Rung(job, [of_push.get(job.pk) for of_push in found])
+        for job in sorted(jobs.values(), key=lambda job: (job.name, job.pk))
+    ]
+
+
+def _selected(checks: Sequence[Check]) -> dict[int, Selected]:
+    """What the runs of ``checks`` built and what they deferred, by run, as far as it is known."""
+    ids = [check.run_id for check in checks if check.run_id]
+    kept = RunSummary.objects.filter(run__in=ids, content__isnull=False)
+    found = {}
+    for row in kept:
+        summary = Summary.kept(row.content) if row.content else Summary()
+        if summary.selected is not None:
+            found[row.run_id] = summary.selected
+    return found
+
+
+@require_safe
+@member_of_account()
+def pull_comment(
+    request: HttpRequest, membership: Membership, project_id: int, number: int
+) -> HttpResponse:
+    """The very text that is, or would be, the comment of a pull request."""
+    project = _project(membership, project_id)
+    pull = _pull(project, number)
+    is_ready = not is_to_be_summed_up(pull.repository, number)
+    text = comment_of(pull.repository, number, is_there=True) if is_ready else None
+    context = {
+        "project": project,
+        "pull": pull,
+        "is_ready": is_ready,
+        # The first line is the mark by which it is found again.
+        "text": text.partition("\n")[2].strip() if text else "",
+        "posted": Report.objects.filter(repository=pull.repository_id, number=number).first(),
+    }
+    return page(request, membership, "console/pull_comment.html", context)
 
 
 # --- What people decide of it --------------------------------------------------------------

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.members import change_role, remove_member
-from accounts.models import Account, Membership, Token
+from accounts.models import Account, Group, Membership, Token
 from accounts.roles import PermissionSet
 from jobsvc.statuses import State
 from tests.factories import MembershipFactory, UserFactory
@@ -30,8 +30,8 @@ def test_everybody_sees_who_is_in_the_account(visitor_of: VisitorOf, account: Ac
 
     assert ana.email in page
     assert "Job admin" in page
-    assert "Change role" not in page
-    assert "Add somebody" not in page
+    assert "Deactivate" not in page
+    assert "Invite somebody" not in page
 
 
 def test_a_list_of_many_members_takes_few_questions(
@@ -177,3 +177,66 @@ def test_who_removes_themselves_is_led_out(client: Client, account: Account) -> 
     response = client.post(url(account, "member_remove", member.pk))
 
     assert response["Location"] == "/"
+
+
+def test_a_deactivated_member_and_their_tokens_do_not_enter(
+    visitor_of: VisitorOf, account: Account, client: Client
+) -> None:
+    member = MembershipFactory(account=account)
+    _token, text = Token.issue(account, "laptop", user=member.user)
+    client.force_login(member.user)
+    owner = visitor_of(account)
+
+    owner.post(url(account, "member_switch", member.pk))
+
+    api = {"headers": {"Authorization": f"Token {text}"}}
+    assert client.get(url(account, "runs")).status_code == 404
+    assert client.get(f"/api/v2/accounts/{account.pk}/", **api).status_code == 401
+    assert "switched off" in owner.get(url(account)).content.decode()
+    owner.post(url(account, "member_switch", member.pk))
+    assert client.get(url(account, "runs")).status_code == 200
+    assert client.get(f"/api/v2/accounts/{account.pk}/", **api).status_code == 200
+
+
+def test_the_last_owner_is_not_deactivated_even_beside_one_by_a_group(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    other = MembershipFactory(account=account, permission_set="")
+    group = Group.objects.create(account=account, name="Owners")
+    group.members.add(other)
+    group.grants.create(permission_set="owner")
+    visitor = visitor_of(account)
+    owner = account.memberships.get(permission_set="owner")
+
+    page = visitor.post(url(account, "member_switch", owner.pk), follow=True)
+
+    owner.refresh_from_db()
+    assert owner.is_active
+    assert "by a group alone does not count" in page.content.decode()
+
+
+def test_a_member_is_put_into_groups_and_out_of_them(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    member = MembershipFactory(account=account, permission_set="job_viewer")
+    first, second = (Group.objects.create(account=account, name=name) for name in ("A", "B"))
+    first.members.add(member)
+
+    visitor_of(account).post(
+        url(account, "member_edit", member.pk), {"permission_set": "", "groups": [second.pk]}
+    )
+
+    member.refresh_from_db()
+    assert member.permission_set == ""
+    assert list(member.groups.all()) == [second]
+
+
+def test_who_joins_is_in_the_groups_of_everybody(visitor_of: VisitorOf, account: Account) -> None:
+    everybody = Group.objects.create(account=account, name="All", assign_by_default=True)
+    user = UserFactory()
+
+    visitor_of(account).post(
+        url(account, "member_new"), {"email": user.email, "permission_set": "job_viewer"}
+    )
+
+    assert list(everybody.members.all()) == [user.memberships.get()]

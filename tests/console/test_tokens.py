@@ -12,7 +12,7 @@ from django.utils.timezone import now
 
 from accounts.models import Account, Membership, Token
 from jobsvc.statuses import State
-from tests.factories import MembershipFactory
+from tests.factories import MembershipFactory, ProjectFactory
 
 VisitorOf = Callable[..., Client]
 
@@ -55,12 +55,60 @@ def test_a_service_token_holds_the_permission_set_that_was_chosen(
 ) -> None:
     visitor_of(account).post(
         url(account, "service_token_new"),
-        {"name": "CI", "permission_set": "job_runner", "days": ""},
+        {"name": "CI", "permission_set": "job_runner", "where": "all", "days": ""},
     )
 
     token = Token.objects.get()
     assert (token.kind, token.permission_set) == ("service", "job_runner")
     assert token.expires_at is None
+
+
+def test_a_service_token_may_be_for_chosen_projects_alone(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    mine, _other = (ProjectFactory(account=account) for _ in range(2))
+
+    page = visitor_of(account).post(
+        url(account, "service_token_new"),
+        {
+            "name": "CI",
+            "permission_set": "job_runner",
+            "where": "chosen",
+            "projects": [mine.pk],
+            "days": "90",
+        },
+        follow=True,
+    )
+
+    token = Token.objects.get()
+    assert token.permission_set == ""
+    assert [(one.permission_set, one.project) for one in token.grants.all()] == [
+        ("job_runner", mine)
+    ]
+    assert f"Job runner in <bdi>{mine}</bdi>" in page.content.decode().replace("\n", "")
+    assert token.created_by is not None
+
+
+@pytest.mark.parametrize("project", [None, "another account's"])
+def test_a_service_token_for_no_project_is_not_made(
+    visitor_of: VisitorOf, account: Account, project: str | None
+) -> None:
+    chosen = [ProjectFactory().pk] if project else []
+
+    page = visitor_of(account).post(
+        url(account, "service_token_new"),
+        {"name": "CI", "permission_set": "owner", "where": "chosen", "projects": chosen},
+    )
+
+    assert "projects" in page.context["form"].errors
+    assert not Token.objects.exists()
+
+
+def test_a_token_says_from_where_it_was_last_used(visitor_of: VisitorOf, account: Account) -> None:
+    token, _text = Token.issue(account, "CI", permission_set="owner")
+    token.note_use("192.0.2.7")
+
+    assert "from 192.0.2.7" in visitor_of(account).get(url(account)).content.decode()
 
 
 def test_a_token_without_a_name_is_not_made(visitor_of: VisitorOf, account: Account) -> None:

@@ -11,8 +11,9 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 from django.core.exceptions import ValidationError
 from django.utils.timezone import now
 
-from accounts.models import Account, Group, Membership, TokenKind, User
+from accounts.models import Account, Grant, Group, Membership, TokenKind, User
 from accounts.roles import PermissionSet
+from environments.models import Project
 from jobsvc.statuses import State
 
 SUGGESTED_DAYS = 90
@@ -22,6 +23,9 @@ EXPIRIES = (
     ("365", "in a year"),
     ("", "never"),
 )
+
+
+EVERYWHERE, CHOSEN = "all", "chosen"
 
 
 class TokenForm(forms.Form):
@@ -34,16 +38,46 @@ class TokenForm(forms.Form):
         label="May do",
         choices=PermissionSet.choices,
         initial=PermissionSet.JOB_ADMIN,
-        help_text="In all projects of the account. Choose the least that does.",
+        help_text="Choose the least that does.",
+    )
+    where = forms.ChoiceField(
+        label="In", choices=((EVERYWHERE, "all projects"), (CHOSEN, "only these projects:"))
+    )
+    projects = forms.TypedMultipleChoiceField(
+        coerce=int,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="In single projects it can do nothing with what is the account's: people, "
+        "tokens, connections.",
     )
     days = forms.ChoiceField(
         label="Expires", choices=EXPIRIES, initial=str(SUGGESTED_DAYS), required=False
     )
 
-    def __init__(self, data: Any = None, *, kind: TokenKind) -> None:
+    def __init__(self, data: Any = None, *, kind: TokenKind, account: Account) -> None:
         super().__init__(data)
         if kind == TokenKind.PERSONAL:
-            del self.fields["permission_set"]
+            for name in ("permission_set", "where", "projects"):
+                del self.fields[name]
+            return
+        rows = Project.objects.of_account(account.pk).active().order_by("name", "pk")
+        self.of_account: dict[int, Project] = {project.pk: project for project in rows}
+        choices = [(pk, str(project)) for pk, project in self.of_account.items()]
+        self.fields["projects"].choices = choices  # type: ignore[attr-defined]  # a choice field
+
+    def clean(self) -> dict[str, Any]:
+        typed: dict[str, Any] = super().clean() or self.cleaned_data
+        if typed.get("where") == CHOSEN and not typed.get("projects"):
+            self.add_error("projects", "Tick the projects that it is for, or choose all projects.")
+        return typed
+
+    def holder(self) -> dict[str, Any]:
+        """What a service token is to hold, for ``Token.issue``."""
+        permission_set = self.cleaned_data["permission_set"]
+        if self.cleaned_data["where"] == EVERYWHERE:
+            return {"permission_set": permission_set}
+        chosen = [self.of_account[pk] for pk in self.cleaned_data["projects"]]
+        return {"grants": [Grant(permission_set=permission_set, project=one) for one in chosen]}
 
     def expires_at(self) -> datetime | None:
         days = self.cleaned_data["days"]

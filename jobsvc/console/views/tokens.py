@@ -7,13 +7,13 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.timezone import now
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts.models import Membership, Token, TokenKind
+from accounts.models import Grant, Membership, Token, TokenKind
 from accounts.roles import Action
 from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
@@ -46,7 +46,10 @@ def token_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     """One's own tokens, and the account's for who may manage them; ``?idle`` for those that
     nobody used for long. A new one is shown once."""
     may_serve = _may_serve(membership)
-    own, service = _own(membership).order_by("-pk"), _service(membership).order_by("-pk")
+    grants = Prefetch("grants", Grant.objects.select_related("project", "environment"))
+    own = _own(membership).order_by("-pk")
+    service = _service(membership).select_related("created_by").prefetch_related(grants)
+    service = service.order_by("-pk")
     if only_idle := "idle" in request.GET:
         idle = Q(last_used_at__lt=now() - IDLE) | Q(last_used_at=None, created_at__lt=now() - IDLE)
         own, service = own.filter(idle), service.filter(idle)
@@ -80,14 +83,18 @@ def service_token_new(request: HttpRequest, membership: Membership) -> HttpRespo
 
 
 def _make(request: HttpRequest, membership: Membership, kind: TokenKind) -> HttpResponse:
-    form = TokenForm(request.POST or None, kind=kind)
+    form = TokenForm(request.POST or None, kind=kind, account=membership.account)
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
         holder: dict[str, Any] = {"user": membership.user}
         if kind == TokenKind.SERVICE:
-            holder = {"permission_set": typed["permission_set"]}
+            holder = form.holder()
         token, text = Token.issue(
-            membership.account, typed["name"], expires_at=form.expires_at(), **holder
+            membership.account,
+            typed["name"],
+            expires_at=form.expires_at(),
+            created_by=membership.user,
+            **holder,
         )
         once.keep(request, _once(membership), text)
         messages.success(request, f"{token.name} is made.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Account
@@ -19,6 +21,7 @@ from tests.factories import (
     ProjectFactory,
     RepositoryFactory,
     RepositoryHookFactory,
+    RunFactory,
 )
 
 VisitorOf = Callable[..., Client]
@@ -318,3 +321,26 @@ def test_a_repositorys_page_takes_as_many_queries_however_much_was_delivered(
 
     with django_assert_max_num_queries(15):
         visitor.get(url(repository))
+
+
+def test_a_repository_says_when_a_run_last_fetched_it(visitor_of: VisitorOf) -> None:
+    run = RunFactory(succeeded=True, git_sha="a" * 40, dequeued_at=now() - timedelta(hours=3))
+    RunFactory(job=run.job, git_sha=None)
+    repository = run.project.repository
+    visitor = visitor_of(run.account)
+
+    listed = visitor.get(reverse("console:repositories", args=[run.account_id]))
+    shown = visitor.get(reverse("console:repository", args=[run.account_id, repository.pk]))
+
+    assert "3 h ago" in listed.content.decode()
+    assert "3 h ago" in shown.content.decode()
+
+
+def test_a_repository_that_no_run_fetched_says_so(visitor_of: VisitorOf) -> None:
+    repository = ProjectFactory().repository
+
+    page = visitor_of(repository.account).get(
+        reverse("console:repository", args=[repository.account_id, repository.pk])
+    )
+
+    assert "by no run yet" in page.content.decode()

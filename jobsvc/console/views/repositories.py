@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.timezone import now
@@ -27,6 +27,8 @@ from jobsvc.console import once
 from jobsvc.console.access import member_of_account, page
 from jobsvc.console.asked import number
 from jobsvc.console.templatetags.states import readable
+from jobsvc.jobs.models import Job
+from jobsvc.runs.models import Run
 
 DELIVERIES_SHOWN = 50
 PAYLOAD_SHOWN = 200_000  # characters; the API has the whole of it
@@ -48,6 +50,7 @@ class Row:
     read_by: str
     hook: str
     projects: Sequence[Project]
+    fetched_at: datetime | None = None
 
 
 @require_safe
@@ -61,12 +64,14 @@ def repository_list(request: HttpRequest, membership: Membership) -> HttpRespons
     projects = Project.objects.of_account(membership.account_id).active()
     for project in projects.filter(repository__in=repositories).order_by("name", "pk"):
         cloned.setdefault(project.repository_id, []).append(project)
+    fetched = _last_fetches(repositories)
     rows = [
         Row(
             repository,
             read_by=_read_by(repository),
             hook=_hook_in_words(repository),
             projects=cloned.get(repository.pk, []),
+            fetched_at=fetched.get(repository.pk),
         )
         for repository in repositories
     ]
@@ -89,6 +94,7 @@ def repository_detail(
         "repository": repository,
         "projects": Project.objects.active().filter(repository=repository).order_by("name"),
         "read_by": _read_by(repository),
+        "fetched_at": _last_fetches([repository]).get(repository.pk),
         "is_understood": full_name_of(repository.remote_url) is not None,
         "host": settings.GITHUB_URL,
         "installation": installation_of(repository),
@@ -193,6 +199,18 @@ def _repository(membership: Membership, repository_id: int) -> Repository:
 
 def _hook(repository: Repository) -> RepositoryHook | None:
     return RepositoryHook.objects.filter(repository=repository).first()
+
+
+def _last_fetches(repositories: Sequence[Repository]) -> dict[int, datetime]:
+    """When a run last had a commit of each, by the repository's id."""
+    of_job = Run.objects.filter(job=OuterRef("pk"), git_sha__isnull=False).order_by("-pk")
+    jobs = Job.objects.filter(project__repository__in=repositories)
+    rows = jobs.annotate(fetched_at=Subquery(of_job.values("dequeued_at")[:1]))
+    found: dict[int, datetime] = {}
+    for repository_id, at in rows.values_list("project__repository", "fetched_at"):
+        if at is not None:
+            found[repository_id] = max(at, found.get(repository_id, at))
+    return found
 
 
 def _read_by(repository: Repository) -> str:

@@ -29,6 +29,14 @@ def debug_log(step: RunStep) -> str:
     return _whole(step, Stream.DEBUG)
 
 
+def beginning(step: RunStep, most: int) -> str:
+    """The first ``most`` bytes of the console log, as text, without reading the rest."""
+    if not step.console_log:
+        return tail(step, Stream.CONSOLE, 0)[0][:most]
+    with storages["artifacts"].open(step.console_log, "rb") as file:
+        return bytes(file.read(most)).decode(errors="replace")
+
+
 def events(step: RunStep) -> Iterator[DbtEvent]:
     """What dbt logged so far, event by event; none of a step that is no dbt command."""
     return read_events(_whole(step, Stream.EVENTS))

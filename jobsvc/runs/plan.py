@@ -120,6 +120,25 @@ def plan_run(
     )
 
 
+def profile_of(run: Run, variables: Mapping[str, str]) -> ProfilePlan:
+    """The profile that ``run`` would get now; its secrets are apart, and only named in it.
+
+    Args:
+        variables: of its environment, its job and the run itself, by name.
+
+    Raises:
+        RunFailure: something is missing or refused; the sentence says what.
+    """
+    return _profile(
+        run.environment,
+        connection_of(run),
+        variables,
+        schema=run.configuration.get("schema_override") or "",
+        threads=run.configuration.get("threads") or 1,
+        target_name=run.configuration.get("target_name") or "default",
+    )
+
+
 def plan_warehouse(
     environment: Environment,
     connection: Connection,

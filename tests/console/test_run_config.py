@@ -10,11 +10,15 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from jobsvc.runs.models import Run, RunTrigger
+from environments.models import Environment, Project
+from jobsvc.console.git_pages import commit_page
+from jobsvc.runs.models import LogChunk, Run, RunTrigger
 from tests.factories import (
     ArtifactFactory,
     EnvironmentVariableFactory,
+    ExtendedAttributesFactory,
     JobFactory,
+    RepositoryFactory,
     RunFactory,
     RunStepFactory,
 )
@@ -131,6 +135,76 @@ def test_the_settings_take_few_queries(
 
     with django_assert_max_num_queries(15):
         text(visitor, url(run))
+
+
+def at_github(run: Run, remote: str = "git@github.com:shop/models.git") -> Run:
+    repository = RepositoryFactory(account=run.account, remote_url=remote)
+    Project.objects.filter(pk=run.project_id).update(repository=repository)
+    return run
+
+
+def test_the_commits_since_it_last_worked_are_one_link_away(visitor_of: VisitorOf) -> None:
+    good = at_github(RunFactory(succeeded=True, git_sha="a" * 40, configuration=told([])))
+    run = RunFactory(job=good.job, failed=True, git_sha="b" * 40, configuration=told([]))
+
+    page = text(visitor_of(run.account), url(run, query="with=success"))
+
+    assert "What changed since it last worked" in page
+    assert f'href="https://github.com/shop/models/compare/{"a" * 40}...{"b" * 40}"' in page
+    assert f'href="https://github.com/shop/models/commit/{"b" * 40}"' in page
+
+
+@pytest.mark.parametrize(
+    ("remote", "page"),
+    [
+        ("https://gitlab.example.com/a/b.git", "https://gitlab.example.com/a/b/-/commit/{sha}"),
+        ("ssh://git@bitbucket.org:22/a/b", "https://bitbucket.org/a/b/commits/{sha}"),
+        ("https://git.example.com/a/b", ""),
+        ('git@github.com"><script>:a/b', ""),
+        ("file:///srv/git/github", ""),
+        ("https://[github", ""),
+        ("", ""),
+    ],
+)
+def test_a_commit_has_a_page_where_its_host_is_known(remote: str, page: str) -> None:
+    assert commit_page(remote, "c" * 40) == page.format(sha="c" * 40)
+
+
+@pytest.mark.parametrize("sha", ["", "main", "../../x", "a" * 41])
+def test_what_is_no_commit_has_no_page(sha: str) -> None:
+    assert commit_page("git@github.com:a/b.git", sha) == ""
+
+
+def test_the_profile_is_shown_with_blanks(visitor_of: VisitorOf) -> None:
+    run = RunFactory(configuration=told(["dbt build"]))
+    extended = ExtendedAttributesFactory(
+        project=run.project, extended_attributes={"sslpassword": "hush-hush", "sslmode": "require"}
+    )
+    Environment.objects.filter(pk=run.environment_id).update(extended_attributes=extended)
+
+    page = text(visitor_of(run.account), url(run))
+
+    profile = page.partition('id="profile-title"')[2].partition("</pre>")[0]
+    assert "sslmode: require" in profile
+    assert "sslpassword:" in profile
+    assert "hush-hush" not in page
+
+
+def test_a_profile_that_cannot_be_written_says_why(visitor_of: VisitorOf) -> None:
+    run = RunFactory(configuration=told(["dbt build"]))
+    Environment.objects.filter(pk=run.environment_id).update(connection=None)
+    Project.objects.filter(pk=run.project_id).update(connection=None)
+
+    assert "has no connection" in text(visitor_of(run.account), url(run))
+
+
+def test_the_adapter_is_the_one_that_dbt_named(visitor_of: VisitorOf) -> None:
+    run = RunFactory(succeeded=True, dbt_version="1.11.16", configuration=told(["dbt build"]))
+    step = RunStepFactory(run=run, builds=True, started_at=run.created_at)
+    said = "09:00:00  Running with dbt=1.11.16\n09:00:01  Registered adapter: duckdb=1.10.0\n"
+    LogChunk.objects.create(step=step, stream="console", offset=0, text=said)
+
+    assert "1.11.16, adapter duckdb 1.10.0" in text(visitor_of(run.account), url(run))
 
 
 # --- Documentation -----------------------------------------------------------------------

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from accounts.models import Membership
-from environments.variables import masked, resolve
+from environments.models import Environment
+from environments.variables import MASK, masked, resolve
 from jobsvc.console.access import member_of_account
+from jobsvc.console.git_pages import commit_page, commits_between
 from jobsvc.console.views.run_header import run_of, run_page
+from jobsvc.engine.errors import RunFailure
+from jobsvc.engine.profiles import PROFILE_NAME
+from jobsvc.runs.logs import beginning
 from jobsvc.runs.models import Run
+from jobsvc.runs.plan import profile_of
 from jobsvc.statuses import RunStatus
 
 LABELS = {
@@ -38,6 +46,10 @@ LABELS = {
     "extensions": "Extensions",
     "left_out": "Steps a retry leaves out",
 }
+BEGINNING = 16 * 1024  # bytes of a log in which dbt names its adapter
+ADAPTER = re.compile(r"Registered adapter: ([a-z0-9_]{1,40})=([0-9a-z.+-]{1,40})")
+# Attributes are free text: who writes a password into them had better not see it here.
+SECRET_KEY = re.compile("pass|pwd|secret|token|key", re.IGNORECASE)
 SUCCESS = "success"  # of ?with=: the last run before it that succeeded
 
 
@@ -58,6 +70,9 @@ def run_config(
 ) -> HttpResponse:
     """The frozen settings of a run. ``?with=success`` compares with the last that succeeded."""
     run = run_of(membership, project_id, run_id)
+    run.environment = Environment.objects.select_related(
+        "connection", "project__connection", "credentials", "extended_attributes"
+    ).get(pk=run.environment_id)
     since_success = request.GET.get("with") == SUCCESS
     earlier = Run.objects.filter(job=run.job_id, pk__lt=run.pk).select_related("environment")
     if since_success:
@@ -65,18 +80,58 @@ def run_config(
     other = earlier.order_by("-pk").first()
     settings = _settings(run, other)
     repository = run.project.repository
+    remote = repository.remote_url if repository else ""
+    variables = resolve(run.environment, job_definition_id=run.job_id)
     context: dict[str, Any] = {
         "tab": "config",
         "other": other,
         "since_success": since_success,
         "settings": settings,
         "changed": [setting for setting in settings if setting.differs],
-        "repository": repository.remote_url if repository else "",
+        "repository": remote,
+        "commit": commit_page(remote, run.git_sha or ""),
+        "commits": commits_between(remote, other.git_sha or "", run.git_sha or "") if other else "",
+        "adapter": _adapter(run),
+        "profile": _profile(run, variables | run.trigger.variables_override),
         "own_variables": sorted(masked(run.trigger.variables_override).items()),
-        "variables": sorted(masked(resolve(run.environment, job_definition_id=run.job_id)).items()),
+        "variables": sorted(masked(variables).items()),
         "layers": sorted(run.isolation.items()),
     }
     return run_page(request, membership, "console/run_config.html", run, context)
+
+
+def _adapter(run: Run) -> str:
+    """``duckdb 1.10.0``, as dbt says at the beginning of a step; empty where it never did."""
+    step = run.steps.filter(builds=True, started_at__isnull=False).order_by("index").first()
+    if step is None:
+        return ""
+    try:
+        said = ADAPTER.search(beginning(step, BEGINNING))
+    except FileNotFoundError:
+        return ""
+    return f"{said[1]} {said[2]}" if said else ""
+
+
+def _profile(run: Run, variables: Mapping[str, str]) -> str:
+    """The profile as a file, with blanks for what is secret; or why there can be none now."""
+    try:
+        plan = profile_of(run, variables)
+    except RunFailure as failure:
+        return str(failure)
+    output = _blanked(plan.output)
+    target = {"target": plan.target_name, "outputs": {plan.target_name: output}}
+    return yaml.safe_dump({PROFILE_NAME: target}, sort_keys=False, allow_unicode=True)
+
+
+def _blanked(value: Any, key: str = "") -> Any:
+    """``value`` without what is secret by how it is called, wherever it was written down."""
+    if isinstance(value, Mapping):
+        return {str(name): _blanked(one, str(name)) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_blanked(one, key) for one in value]
+    if SECRET_KEY.search(key) and value and "env_var(" not in str(value):
+        return MASK
+    return value
 
 
 def _settings(run: Run, other: Run | None) -> list[Setting]:

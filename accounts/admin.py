@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
 
+from accounts.audit import AuditEvent
 from accounts.models import Account, Membership, Token, User
 
 # Its own form would know nothing of the rate limits that the sign-in page has.
@@ -64,6 +65,14 @@ class PersonAdmin(UserAdmin[User]):
     )
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
     inlines = (MembershipInline,)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnly):
+    list_display = ("id", "created_at", "account", "actor_name", "action", "target_name", "address")
+    list_filter = ("source", "actor_kind")
+    list_select_related = ("account",)
+    search_fields = ("action", "actor_name", "target_name", "request_id")
 
 
 @admin.register(Token)

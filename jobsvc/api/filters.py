@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -77,20 +78,20 @@ def _items(text: str) -> list[Any]:
     return value
 
 
-def _span(text: str) -> tuple[Any, Any]:
-    ends = []
-    for part in _items(text):
-        try:
-            # A plus that was not URL-encoded arrives as a blank.
-            end = parse_datetime(_text(part).strip().replace(" 00:00", "+00:00"))
-        except ValueError as error:
-            raise _Malformed from error
-        if end is None:
+def _moment(text: Any) -> datetime:
+    """A moment or a date; in UTC unless it says otherwise."""
+    try:
+        # A plus that was not URL-encoded arrives as a blank.
+        found = parse_datetime(_text(text).strip().replace(" 00:00", "+00:00"))
+        if found is None:
             raise _Malformed
-        try:
-            ends.append(make_aware(end) if is_naive(end) else end)
-        except OverflowError as error:
-            raise _Malformed from error
+        return make_aware(found) if is_naive(found) else found
+    except (ValueError, OverflowError) as error:
+        raise _Malformed from error
+
+
+def _span(text: str) -> tuple[datetime, datetime]:
+    ends = [_moment(part) for part in _items(text)]
     if len(ends) != 2:
         raise _Malformed
     return ends[0], ends[1]
@@ -116,6 +117,10 @@ def texts(lookup: str) -> Filter:
 
 def truth(lookup: str) -> Filter:
     return Filter(lookup, _truth)
+
+
+def moment(lookup: str) -> Filter:
+    return Filter(lookup, _moment)
 
 
 def moments(lookup: str) -> Filter:

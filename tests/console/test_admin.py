@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
+from accounts.audit import AuditEvent
 from accounts.models import Token, User
 from ci.models import Report, ReportKind
 from jobsvc.notifications.models import Delivery, Event, Mute
@@ -185,3 +186,35 @@ def test_a_delivery_is_read_again_by_the_operator(
 
     again = type(kept).objects.exclude(pk=kept.pk).get()
     assert (again.redelivers_id, again.verdict) == (kept.pk, "waiting")
+
+
+def test_the_audit_log_is_read_and_not_written_by_hand(operator: Client) -> None:
+    RunFactory()
+    event = AuditEvent.objects.latest("pk")
+
+    answers = [
+        operator.post(address(AuditEvent, "change", event.pk), {"action": "nothing"}),
+        operator.post(address(AuditEvent, "delete", event.pk), {"post": "yes"}),
+        operator.post(address(AuditEvent, "add"), {}),
+    ]
+
+    assert {answer.status_code for answer in answers} == {403}
+
+
+def test_what_an_operator_changes_is_told_as_theirs(operator: Client) -> None:
+    kept = ConnectionFactory(name="Before")
+    fields = {"account": kept.account_id, "adapter": kept.adapter, "state": 1, "config": "{}"}
+    fields |= {"name": "After", "adapter_version": kept.adapter_version}
+
+    operator.post(address(type(kept), "change", kept.pk), fields)
+
+    event = AuditEvent.objects.get(action="connection.changed")
+    assert (event.actor_kind, event.source) == ("operator", "admin")
+    assert event.differences["name"] == ["Before", "After"]
+    assert event.actor_name == User.objects.get(is_superuser=True).email
+
+
+def test_its_home_leads_back_to_the_console(operator: Client) -> None:
+    page = operator.get(reverse("admin:index")).content.decode()
+
+    assert re.search(r'<a href="/">\s*View site', page)

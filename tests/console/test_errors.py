@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
@@ -34,7 +34,7 @@ def away(request: HttpRequest) -> HttpResponse:
 
 
 def without_a_table(request: HttpRequest) -> HttpResponse:
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM a_table_to_come")
     return HttpResponse()
 

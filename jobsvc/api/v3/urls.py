@@ -6,6 +6,7 @@ from jobsvc.api.routes import both
 from jobsvc.api.v2.accounts import Accounts, OneAccount
 from jobsvc.api.v2.users import Users
 from jobsvc.api.v3 import (
+    audit_logs,
     ci_schemas,
     connections,
     credentials,
@@ -25,6 +26,7 @@ urlpatterns = [
     *both("accounts", Accounts),
     *both("accounts/<id:account_id>", OneAccount),
     *both("accounts/<id:account_id>/users", Users),
+    *audit_logs.urlpatterns,
     *projects.urlpatterns,
     *ci_schemas.urlpatterns,
     *environments.urlpatterns,

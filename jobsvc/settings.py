@@ -404,6 +404,7 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
 # A second factor: an app's codes, a key or a passkey, and codes for the day it is lost.
 USERSESSIONS_ADAPTER = "accounts.adapter.Sessions"
+MFA_ADAPTER = "environments.second_factor.EncryptedSecondFactors"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # an administrator gave the address; nobody else can

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
+from environments.second_factor import encrypt_anew
 from environments.secrets import SETTING, rotate
 
 
@@ -15,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         try:
-            rotated = rotate()
+            rotated = rotate() + encrypt_anew(Authenticator)
         except ImproperlyConfigured as wrong:
             raise CommandError(str(wrong)) from wrong
         self.stdout.write(

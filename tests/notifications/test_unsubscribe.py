@@ -127,6 +127,7 @@ def test_other_addresses_still_get_theirs(job: Job, link: str, stranger: Client)
         signing.dumps({"account": 999_999, "address": ADDRESS}, salt=SALT),
         signing.dumps({"account": 999_999, "address": ADDRESS, "job": 7}, salt=SALT),
     ],
+    ids=["nonsense", "of another kind", "of no account", "of no job"],  # they tell the time
 )
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_link_that_was_not_made_here_does_nothing(

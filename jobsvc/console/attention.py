@@ -17,7 +17,7 @@ from jobsvc.console.access import seen
 from jobsvc.console.templatetags.console import plain
 from jobsvc.jobs.models import Job
 from jobsvc.notifications.models import WebhookSubscription
-from jobsvc.runs.models import Run
+from jobsvc.runs.models import Run, Worker
 from jobsvc.runs.waiting import Waiting, reasons
 from jobsvc.statuses import RunStatus, State
 
@@ -56,19 +56,28 @@ class Late:
 
 @dataclass(frozen=True)
 class Attention:
-    """All of it; each part has at most ``MOST``."""
+    """All of it; each part has at most ``MOST``.
+
+    Attributes:
+        workers: those that were not heard for longer than they may be silent.
+    """
 
     failing: Sequence[Failing]
     waiting: Sequence[tuple[Run, Waiting]]
     late: Sequence[Late]
+    workers: Sequence[Worker]
     webhooks: Sequence[WebhookSubscription]
     reports: Sequence[tuple[Report, str]]
     tokens: Sequence[Token]
 
     def __bool__(self) -> bool:
-        return any(
-            (self.failing, self.waiting, self.late, self.webhooks, self.reports, self.tokens)
-        )
+        parts = (self.failing, self.waiting, self.late, self.workers)
+        return any((*parts, self.webhooks, self.reports, self.tokens))
+
+    @property
+    def switched_off(self) -> list[WebhookSubscription]:
+        """Webhooks that nothing is posted to any more because too many posts failed."""
+        return [one for one in self.webhooks if not one.active]
 
 
 def attention(
@@ -84,6 +93,7 @@ def attention(
         failing=_failing(membership),
         waiting=_waiting(queued, moment),
         late=_late(scheduled, moment),
+        workers=list(Worker.objects.gone().order_by("seen_at", "pk")[:MOST]),
         webhooks=_webhooks(membership),
         reports=_reports(membership, moment),
         tokens=_tokens(membership, moment),

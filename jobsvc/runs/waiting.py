@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from django.db.models import prefetch_related_objects
+
 from accounts.models import Account
 from jobsvc.runs.models import TURN, Run
 from jobsvc.runs.overlap import named_key
@@ -92,11 +94,12 @@ class _Account:
 def reasons(runs: Sequence[Run]) -> dict[int, Waiting]:
     """Why each of ``runs`` that is queued waits, by id; the others are left out.
 
-    Two queries an account, however many of its runs are asked about.
+    Two queries an account, one where the runs know theirs, however many of them are asked about.
     """
     queued = [run for run in runs if run.status == RunStatus.QUEUED]
-    accounts = {run.account_id for run in queued}
-    known = {account.pk: _Account(account) for account in Account.objects.filter(pk__in=accounts)}
+    prefetch_related_objects(list(queued), "account")
+    accounts = {run.account_id: run.account for run in queued}
+    known = {account.pk: _Account(account) for account in accounts.values()}
     return {run.pk: known[run.account_id].why(run) for run in queued}
 
 

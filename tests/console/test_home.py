@@ -15,7 +15,7 @@ from accounts.models import Account, Token
 from accounts.roles import PermissionSet
 from ci.models import Report, ReportKind
 from jobsvc.jobs.models import Job
-from jobsvc.runs.models import Run
+from jobsvc.runs.models import Run, Worker
 from jobsvc.statuses import RunStatus
 from tests.factories import (
     JobFactory,
@@ -231,6 +231,58 @@ def test_a_run_at_work_shows_how_far_it_is(visitor_of: VisitorOf) -> None:
 
     assert "step 2 of 3, 2 nodes done, 40 s so far, usually 1 m 20 s" in page
     assert '<progress value="50" max="100"' in page
+
+
+def test_a_run_at_work_is_measured_by_the_nodes_of_the_last_good_one(
+    visitor_of: VisitorOf,
+) -> None:
+    job = JobFactory()
+    NodeResultFactory.create_batch(5, step=RunStepFactory(run=RunFactory(job=job, succeeded=True)))
+    step = RunStepFactory(run=RunFactory(job=job, running=True), status=RunStatus.RUNNING)
+    NodeResultFactory.create_batch(2, step=step)
+
+    assert "2 of about 5 nodes done" in text(visitor_of(job.account), job.account)
+
+
+def test_a_worker_that_is_not_heard_any_more_is_told_of(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    moment = now() - timedelta(minutes=20)
+    for name, seen_at in (("runs@<lost>", moment), ("runs@here", now())):
+        Worker.objects.create(name=name, started_at=moment, seen_at=seen_at, version="0.1.0")
+
+    page = text(visitor_of(account), account)
+
+    assert "runs@&lt;lost&gt;" in page
+    assert "runs@here" not in page
+    assert "Nothing needs you" not in page
+
+
+def test_a_webhook_that_was_switched_off_has_a_banner(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    WebhookFactory(
+        account=account, name="Catalogue", active=False, deactivate_reason="No post got through."
+    )
+
+    page = text(visitor_of(account), account)
+
+    assert page.index("is switched off. No post got through.") < page.index("Needs attention")
+
+
+@pytest.mark.parametrize(
+    ("role", "succeeded", "led"),
+    [("owner", False, True), ("owner", True, False), ("job_viewer", False, False)],
+)
+def test_home_leads_to_the_setup_until_a_run_has_succeeded(
+    visitor_of: VisitorOf, role: str, succeeded: bool, led: bool
+) -> None:
+    job = JobFactory()
+    if succeeded:
+        RunFactory(job=job, succeeded=True, finished_at=now() - timedelta(days=90))
+    page = text(visitor_of(job.account, role), job.account)
+
+    assert (reverse("console:setup", args=[job.account_id]) in page) is led
 
 
 def test_the_slots_are_a_picture_with_words(visitor_of: VisitorOf) -> None:

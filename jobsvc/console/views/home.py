@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from django.db.models import CharField, Count, F, OuterRef, Q, Subquery, Sum
+from django.db.models import Case, CharField, Count, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Cast, Coalesce, Substr
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -15,6 +15,7 @@ from django.utils.timezone import now
 from django.views.decorators.http import require_safe
 
 from accounts.models import Membership
+from accounts.roles import Action
 from jobsvc.console.access import is_fragment, member_of_account, page, seen
 from jobsvc.console.attention import attention
 from jobsvc.console.lengths import Seconds
@@ -42,7 +43,8 @@ class GoingOn:
 
     Attributes:
         step: the index of the step that is on, and ``steps`` how many there are; 0 before them.
-        nodes: how many nodes of the project it is done with.
+        nodes: how many nodes of the project it is done with, and ``expected`` how many the job's
+            last good run had; 0 where there is none.
         usual: how long the job's runs take; None where none has succeeded.
         percent: of that time, at most 100.
     """
@@ -51,6 +53,7 @@ class GoingOn:
     step: int
     steps: int
     nodes: int
+    expected: int
     usual: timedelta | None
     percent: int
 
@@ -78,11 +81,20 @@ def home(request: HttpRequest, membership: Membership) -> HttpResponse:
         "has_schedules": bool(scheduled),
         "days": days[::-1],
         "has_days": any(day.judged or day.cancelled for day in days),
+        "is_new": _is_new(membership, days),
         "strip": days_strip(days, address=reverse("console:runs", args=[account.pk])),
         "live": bool(active or queued),
     }
     template = "console/_home.html" if is_fragment(request) else "console/home.html"
     return page(request, membership, template, context)
+
+
+def _is_new(membership: Membership, days: Sequence[Day]) -> bool:
+    """Whether the list of what is to be set up still has something to say to this member."""
+    if any(day.succeeded for day in days) or not membership.may(Action.WRITE_SETTINGS):
+        return False
+    runs = Run.objects.of_account(membership.account_id)
+    return not runs.filter(status=RunStatus.SUCCESS).exists()
 
 
 def _unfinished(membership: Membership) -> Any:
@@ -91,7 +103,7 @@ def _unfinished(membership: Membership) -> Any:
     nodes = NodeResult.objects.filter(run=OuterRef("pk"), finished_at__isnull=False)
     return (
         seen(membership, Run.objects.of_account(membership.account_id).unfinished())
-        .select_related("job", "environment")
+        .select_related("account", "job", "environment")
         .defer("configuration", "isolation")
         .annotate(
             steps_all=Coalesce(Subquery(steps.annotate(n=Count("pk")).values("n")), 0),
@@ -101,20 +113,34 @@ def _unfinished(membership: Membership) -> Any:
             nodes_done=Coalesce(
                 Subquery(nodes.order_by().values("run").annotate(n=Count("pk")).values("n")), 0
             ),
+            nodes_expected=Case(
+                When(status__in=ACTIVE, then=Coalesce(Subquery(_of_the_last_good_run()), 0)),
+                default=0,
+            ),
         )
         .order_by("-status", "pk")
     )
 
 
 def _going_on(active: Sequence[Any]) -> list[GoingOn]:
-    usual = usual_lengths([run.job for run in active]) if active else {}
+    if not active:
+        return []
+    usual = usual_lengths([run.job for run in active])
     found = []
     for run in active:
         length, so_far = usual.get(run.job_id), ran_for(run)
         percent = min(100, int(100 * (so_far / length))) if length and so_far else 0
         step = min(run.steps_over + 1, run.steps_all)
-        found.append(GoingOn(run, step, run.steps_all, run.nodes_done, length, percent))
+        nodes = (run.nodes_done, run.nodes_expected)
+        found.append(GoingOn(run, step, run.steps_all, *nodes, length, percent))
     return found
+
+
+def _of_the_last_good_run() -> Any:
+    """How many nodes the last good run of a run's job had."""
+    good = Run.objects.filter(job=OuterRef(OuterRef("job")), status=RunStatus.SUCCESS)
+    rows = NodeResult.objects.filter(run=Subquery(good.order_by("-pk").values("pk")[:1]))
+    return rows.order_by().values("run").annotate(n=Count("pk")).values("n")
 
 
 def _ahead(scheduled: Sequence[Job], moment: datetime) -> dict[str, Any]:

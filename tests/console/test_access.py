@@ -39,6 +39,7 @@ def address(pattern: URLPattern, run: Run) -> str:
         "artifact_path": "manifest.json",
         "environment_id": run.environment_id,
         "variable_name": "DBT_REGION",
+        "unique_id": "model.shop.orders",
         "connection_id": run.project.connection_id,
         "token_id": 1,
         "member_id": 1,

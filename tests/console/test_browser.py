@@ -31,8 +31,18 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.invitations import invite
 from accounts.models import Group, Token, User
 from jobsvc.jobs.models import Job
+from jobsvc.management.example_data.seed import seed
 from jobsvc.runs.models import LogChunk, Run, RunStep
 from jobsvc.statuses import RunStatus
+from tests.console.seeded import addresses
+from tests.console.states import (
+    OF_A_RUN,
+    SCRIPT,
+    make_hostile,
+    pages_in_states,
+    pages_of_nothing,
+    pages_that_are_refused,
+)
 from tests.console.told_pages import told_pages
 from tests.factories import (
     ArtifactFactory,
@@ -44,6 +54,7 @@ from tests.factories import (
     RunFactory,
     RunStepFactory,
 )
+from tests.manifests import entry, left, manifest_of
 from tests.warehouses import DBT
 
 pytestmark = [
@@ -153,13 +164,20 @@ def life(person: User) -> dict[str, Run]:
             NodeResultFactory(
                 step=step, name=f"{HOSTILE[:30]}{place}", status=status, thread=f"Thread-{place}"
             )
-    ArtifactFactory(
-        step=runs["success"].steps.get(index=5),
-        path="manifest.json",
-        content=json.dumps({HOSTILE: {"deep": [HOSTILE]}}).encode(),
-    )
+    step = runs["success"].steps.get(index=5)
+    nodes = [node.unique_id for node in step.nodes.order_by("pk")]
+    left(step, of_these(nodes) | {HOSTILE: {"deep": [HOSTILE]}})
     ArtifactFactory(step=runs["success"].steps.get(index=5), path=f"compiled/{'deep/' * 30}a.sql")
     return runs
+
+
+def of_these(ids: list[str]) -> dict[str, Any]:
+    """A manifest in which each node needs the one before; the first has a test."""
+    nodes = [
+        entry(one, *ids[max(place - 1, 0) : place], raw_code=f"select '{HOSTILE}'\n" * 3)
+        for place, one in enumerate(ids)
+    ]
+    return manifest_of(*nodes, entry("test.shop.of_the_first", ids[0]))
 
 
 def says(step: RunStep, words: str, offset: int = 0) -> None:
@@ -202,6 +220,7 @@ def every_page(life: dict[str, Run]) -> list[str]:
         url(life["running"], "run_logs"),
         f"{url(one, 'run_results')}?{urlencode({'node': one.nodes.earliest('pk').unique_id})}",
         f"{url(one, 'artifacts')}?step=5",
+        *lineage_pages(one),
         f"{url(one, 'artifacts')}?in=compiled",
         url(life["error"], "artifacts"),
         f"{url(one, 'artifacts')}manifest.json?view=json",
@@ -214,6 +233,21 @@ def every_page(life: dict[str, Run]) -> list[str]:
         reverse("mfa_index"),
         reverse("usersessions_list"),
         reverse("account_logout"),
+    ]
+
+
+def lineage_pages(run: Run) -> list[str]:
+    """What depends on what: nodes, folders, one node beside them, none, and a node's own page."""
+    ids = [run.account_id, run.project_id]
+    some = run.nodes.earliest("pk").unique_id
+    return [
+        url(run, "run_lineage"),
+        f"{url(run, 'run_lineage')}?{urlencode({'whole': 1, 'node': some})}",
+        f"{url(run, 'run_lineage')}?{urlencode({'select': 'state:new', 'only': 1})}",
+        f"{url(run, 'run_lineage')}?select=nothing_like_it",
+        f"{url(run, 'run_timing')}?{urlencode({'node': some})}",
+        reverse("console:environment_lineage", args=[*ids, run.environment_id]),
+        reverse("console:node", args=[*ids, some]),
     ]
 
 
@@ -773,3 +807,127 @@ def test_documentation_that_dbt_made_works_in_its_sandbox(
     unwanted = [one for one in ours if not re.search("favicon|cloudfront|getIcon", one)]
     assert unwanted == []
     assert broken == []
+
+
+def test_a_lineage_is_drawn_walked_by_keys_and_moves_while_the_run_does(
+    opened: Open, life: dict[str, Run]
+) -> None:
+    run = life["running"]
+    step = run.steps.get(index=5)
+    nodes = list(step.nodes.order_by("pk"))
+    left(step, of_these([node.unique_id for node in nodes]))
+    page = opened(url(run, "run_lineage"), viewport={"width": 1440, "height": 900})
+    picture = page.locator("#lineage-picture svg")
+    expect(picture.locator("a.node")).to_have_count(len(nodes))
+    expect(page.locator("#lineage-text")).not_to_have_attribute("open", "")
+    expect(picture.locator("a.node.skipped")).to_have_count(1)
+
+    last = picture.locator("a.node.run")
+    last.focus()
+    step.nodes.filter(pk=nodes[-1].pk).update(status="success", finished_at=now())
+    expect(picture.locator("a.node.run")).to_have_count(0)
+    assert page.evaluate("document.activeElement.getAttribute('class')") == "node ok"
+
+    page.keyboard.press("Enter")
+    expect(page.locator("#node")).to_contain_text("Success")
+    expect(picture.locator("a.here")).to_have_count(1)
+    page.locator("#node").get_by_role("button", name="Copy").click()
+    expect(page.locator("#source-code code")).to_have_count(3)
+
+
+def test_on_a_phone_lineage_is_a_list(opened: Open, life: dict[str, Run]) -> None:
+    page = opened(url(life["success"], "run_lineage"), viewport={"width": 390, "height": 800})
+
+    expect(page.locator("#lineage-picture")).to_be_hidden()
+    expect(page.locator(".lineage-list li").first).to_be_visible()
+
+
+def test_lineage_is_there_without_scripts(opened: Open, life: dict[str, Run]) -> None:
+    page = opened(url(life["success"], "run_lineage"), java_script_enabled=False)
+    page.get_by_label("Selector").fill("resource_type:model")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(".lineage-list li").first).to_be_visible()
+    page.locator(".lineage-list li [data-name]").first.click()
+
+    expect(page.locator("#node h2")).to_be_visible()
+
+
+def troubles(page: Page, path: str) -> list[str]:
+    """What is wrong with the page at ``path``: for axe, and as wide as it is."""
+    page.goto(path)
+    root = "document.documentElement"
+    wide = page.evaluate(f"{root}.scrollWidth > {root}.clientWidth")
+    return [*faults(page), *([f"{path} is too wide"] if wide else [])]
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390)])
+def test_words_that_mean_harm_are_only_ever_text(
+    opened: Open, life: dict[str, Run], theme: str, width: int
+) -> None:
+    make_hostile(life)
+    page = opened("/", color_scheme=theme, viewport={"width": width, "height": 900})
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: asked.append(dialog.message))
+    found = []
+    for path in [*every_page(life), *(url(life["error"], name) for name in OF_A_RUN)]:
+        found += troubles(page, path)
+
+    assert found == []
+    assert asked == []
+    page.goto(reverse("console:jobs", args=[life["error"].account_id, life["error"].project_id]))
+    expect(page.locator(f"#job-{life['error'].job_id}")).to_have_text(SCRIPT)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 1440)])
+def test_pages_of_nothing_and_of_every_state_can_be_read_by_everybody(
+    opened: Open, life: dict[str, Run], person: User, theme: str, width: int
+) -> None:
+    page = opened("/", color_scheme=theme, viewport={"width": width, "height": 900})
+    found = []
+    for path in [*pages_in_states(life), *pages_of_nothing(person)]:
+        found += troubles(page, path)
+
+    assert found == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_refusal_can_be_read_by_everybody(
+    browser: Browser, live_server: LiveServer, life: dict[str, Run], theme: str
+) -> None:
+    reader = MembershipFactory(account=life["success"].account, permission_set="job_viewer").user
+    client = Client()
+    client.force_login(reader)
+    cookie = {"name": "sessionid", "value": client.cookies["sessionid"].value}
+    screen = {"width": 390, "height": 700}
+    found = []
+    with browser.new_context(
+        base_url=live_server.url, color_scheme=theme, viewport=screen
+    ) as context:
+        context.add_cookies([{**cookie, "url": live_server.url}])
+        page = context.new_page()
+        for path, status in pages_that_are_refused(life).items():
+            answer = page.goto(path)
+            found += [] if answer and answer.status == status else [f"{path} is not {status}"]
+            found += troubles(page, path)
+
+    assert found == []
+
+
+def test_every_address_there_is_can_be_read_on_a_phone_in_the_dark(
+    opened: Open, person: User
+) -> None:
+    made = seed(now(), account_name="Example data", runs=150)
+    MembershipFactory(account=made.account, user=person)
+    client = Client()
+    client.force_login(person)
+    page = opened("/", color_scheme="dark", viewport={"width": 390, "height": 844})
+    found = []
+    number = 0
+    for _name, path in addresses():
+        answer = client.get(path)
+        if answer.status_code == 200 and b"<html" in getattr(answer, "content", b""):
+            number += 1
+            found += troubles(page, path)
+
+    assert number > 100
+    assert found == []

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from django.views.decorators.http import require_safe
 
 from accounts.models import Membership
 from jobsvc.console.access import is_fragment, member_of_account
+from jobsvc.console.asked import number
+from jobsvc.console.node_part import node_part
 from jobsvc.console.pictures.gantt import gantt
 from jobsvc.console.views.run_header import run_of, run_page
 from jobsvc.runs.models import NodeResult, RunStep
@@ -48,23 +50,25 @@ class StepTiming:
 def run_timing(
     request: HttpRequest, membership: Membership, project_id: int, run_id: int
 ) -> HttpResponse:
-    """The picture of each step that ran nodes; it moves while the run does."""
+    """The picture of each step that ran nodes; it moves while the run does. ``?node=`` shows one
+    of them beside it."""
     run = run_of(membership, project_id, run_id)
     by_id = {step.pk: step for step in run.steps.all()}
     nodes = (
         NodeResult.objects.filter(run=run).only(*SHOWN).order_by("step__index", "started_at", "pk")
     )
     moment = now()
-    results = reverse("console:run_results", args=[run.account_id, run.project_id, run.pk])
     steps = []
     for step_id, of_step in groupby(nodes, key=lambda node: node.step_id):
         begun = list(of_step)
-        picture = gantt(begun, moment=moment, results=results)
+        picture = gantt(begun, moment=moment)
         if picture is not None:
             steps.append(_timing(by_id[step_id], begun, picture))
-    context = {"tab": "timing", "steps": steps}
-    template = "console/_timing.html" if is_fragment(request) else "console/timing.html"
-    return run_page(request, membership, template, run, context)
+    context: dict[str, Any] = {"tab": "timing", "steps": steps}
+    if is_fragment(request):
+        return run_page(request, membership, "console/_timing.html", run, context)
+    context["part"] = node_part(run, request.GET.get("node", ""), number(request, "step"))
+    return run_page(request, membership, "console/timing.html", run, context)
 
 
 def _timing(step: RunStep, nodes: Sequence[NodeResult], picture: SafeString) -> StepTiming:

@@ -28,7 +28,7 @@ test: setup-dev ## run the whole suite; finds or starts PostgreSQL, Redis and Ra
 check: setup-dev ## what is checked without running: style, types, floors, migrations, settings
 	scripts/check.sh
 
-screenshots: setup-dev ## photograph ten pages of the console into .screenshots/, to be looked at
+screenshots: setup-dev ## photograph the pages of the console into .screenshots/, to be looked at
 	exec $(PYTHON) scripts/screenshots.py
 
 format: setup-dev ## put the code into its one form

@@ -1,4 +1,4 @@
-"""Photographs ten pages, light and dark, wide and narrow: `make screenshots`.
+"""Photographs the pages people use most, light and dark, wide and narrow: `make screenshots`.
 
 Starts the service on example data of its own (SQLite, in a folder that is gone afterwards) and
 writes the pictures to ``.screenshots/``, for a person to look at.
@@ -89,31 +89,60 @@ def sign_in(page: Page, url: str, email: str, password: str) -> None:
 
 
 def pages_of(page: Page) -> dict[str, str]:
-    """Ten addresses by their names, found as a visitor would find them. Begins at home."""
+    """Addresses by their names, found as a visitor would find them. Begins at home."""
 
     def href(css: str) -> str:
         return str(page.locator(css).first.get_attribute("href"))
 
     home = page.url
-    runs, jobs = href('nav a[href$="/runs/"]'), href('nav a[href$="/jobs/"]')
-    schedule, pulls = href('nav a[href$="/schedule/"]'), href('nav a[href$="/pulls/"]')
-    environments = href('nav a[href$="/environments/"]')
-    page.goto(f"{page.url.partition('/deploy')[0]}{jobs}")
+    site = home.partition("/deploy")[0]
+    account = "/".join(home.removeprefix(site).split("/")[:3])
+    lists = ("runs", "schedule", "jobs", "pulls", "environments", "variables")
+    found = {name: href(f'nav a[href$="/{name}/"]') for name in lists}
+    page.goto(f"{site}{found['jobs']}")
     job = href('main tbody a[href*="/jobs/"]')
-    page.goto(f"{page.url.partition('/deploy')[0]}{runs}?status=error")
-    failed = href('main tbody a[href*="/runs/"]')
-    return {
-        "01-home": home,
-        "02-jobs": jobs,
-        "03-job": job,
-        "04-runs": runs,
-        "05-run": failed,
-        "06-timing": f"{failed.rstrip('/')}/timing/",
-        "07-results": f"{failed.rstrip('/')}/results/",
-        "08-schedule": schedule,
-        "09-pull-requests": pulls,
-        "10-environments": environments,
+    page.goto(f"{site}{found['runs']}?status=error")
+    failed = href('main tbody a[href*="/runs/"]').rstrip("/")
+    page.goto(f"{site}{found['runs']}?status=running")
+    running = href('main tbody a[href*="/runs/"]')
+    page.goto(f"{site}{found['pulls']}")
+    pull = href('main tbody a[href*="/pulls/"]')
+    page.goto(f"{site}{found['environments']}")
+    environment = href('main tbody a[href*="/environments/"]')
+    page.goto(f"{site}{failed}/results/")
+    node = href('main tbody a[href*="node="]').partition("#")[0]
+    pages = {
+        "home": home,
+        "jobs": found["jobs"],
+        "job": job,
+        "job-editor": f"{job.rstrip('/')}/settings/",
+        "launch": f"{job.rstrip('/')}/launch/",
+        "changes": f"{job.rstrip('/')}/changes/",
+        "runs": found["runs"],
+        "run": f"{failed}/",
+        "run-running": running,
+        "logs": f"{failed}/logs/",
+        "timing": f"{failed}/timing/",
+        "lineage": f"{failed}/lineage/",
+        "results": f"{failed}/results/",
+        "result-of-a-node": node if node.startswith("/") else f"{failed}/results/{node}",
+        "artifacts": f"{failed}/artifacts/",
+        "configuration": f"{failed}/config/",
+        "schedule": found["schedule"],
+        "queue": f"{account}/queue/",
+        "pull-requests": found["pulls"],
+        "pull-request": pull,
+        "environments": found["environments"],
+        "environment": environment,
+        "variables": found["variables"],
     }
+    settings = (
+        *("connections", "repositories", "notifications", "webhooks", "tokens", "members"),
+        *("groups", "audit", "system"),
+    )
+    pages |= {f"settings-{name}": f"{account}/settings/{name}/" for name in settings}
+    pages["profile"] = "/profile/"
+    return {f"{place:02}-{name}": url for place, (name, url) in enumerate(pages.items(), start=1)}
 
 
 def photograph(browser: Browser, url: str, email: str, password: str) -> None:
@@ -127,10 +156,13 @@ def photograph(browser: Browser, url: str, email: str, password: str) -> None:
         ) as context:
             page = context.new_page()
             sign_in(page, url, email, password)
-            for name, address in pages_of(page).items():
-                page.goto(address)
+            pages = pages_of(page)
+            for name, address in pages.items():
+                answer = page.goto(address)
+                if answer is None or not answer.ok:
+                    sys.exit(f"There is no page at {address}.")
                 page.screenshot(path=PICTURES / f"{name}-{theme}-{width}.png", full_page=True)
-            print(f"  {theme}, {width} wide: ten pages", flush=True)
+            print(f"  {theme}, {width} wide: {len(pages)} pages", flush=True)
 
 
 def main() -> None:

@@ -131,11 +131,7 @@ def reports_of(runs: Sequence[Run]) -> dict[int, list[Report]]:
     about = [run for run in runs if _may_be_told_of(run)]
     if not about:
         return {}
-    places = dict(
-        Project.objects.filter(pk__in={run.project_id for run in about}).values_list(
-            "pk", "repository"
-        )
-    )
+    places = _repositories(about)
     commits = Q(
         job__in={run.job_id for run in about}, sha__in={sha_of(run) for run in about} - {""}
     )
@@ -155,6 +151,16 @@ def reports_of(runs: Sequence[Run]) -> dict[int, list[Report]]:
         ]
         for run in about
     }
+
+
+def _repositories(runs: Sequence[Run]) -> dict[int, int | None]:
+    """The repository of each run's project, by the project's id; none is asked for twice."""
+    read = Run._meta.get_field("project").is_cached
+    known = {run.project_id: run.project.repository_id for run in runs if read(run)}
+    missing = {run.project_id for run in runs} - known.keys()
+    if missing:
+        known |= dict(Project.objects.filter(pk__in=missing).values_list("pk", "repository"))
+    return known
 
 
 def _may_be_told_of(run: Run) -> bool:

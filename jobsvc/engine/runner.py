@@ -231,6 +231,8 @@ class _Run:
                 )
             case StepKind.PROFILE:
                 self._write_profile(log)
+                note = self._masked(self._plan.toolchain.note)
+                return StepEnd(index=step.index, ending=Ending.SUCCESS, message=note)
             case StepKind.LINT:
                 return self._as_end(step, lint.lint(self._aside(step, log)))
             case StepKind.COMPARE:

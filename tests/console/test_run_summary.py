@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
 
 import pytest
 from django.test import Client
@@ -10,7 +12,8 @@ from django.urls import reverse
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
-from ci.models import Report, ReportKind
+from ci.models import CISchema, CISchemaState, Report, ReportKind, RunSummary
+from ci.summary import Finding, Selected, Summary
 from jobsvc.console.views.run_summary import failures_in_a_row, headline
 from jobsvc.engine.ports import Stream
 from jobsvc.jobs.models import Job
@@ -20,6 +23,7 @@ from jobsvc.statuses import RunStatus
 from tests.factories import (
     ArtifactFactory,
     CheckFactory,
+    ConnectionFactory,
     JobFactory,
     NodeResultFactory,
     PullRequestFactory,
@@ -284,6 +288,56 @@ def test_a_pull_requests_run_says_what_was_told_of_it(visitor_of: VisitorOf, che
     assert "It is new." in page
     assert "<dt>Commit status</dt><dd>posted " in page
     assert "GitHub answered 403." in page
+
+
+def test_a_pull_requests_run_says_what_was_built_and_where(
+    visitor_of: VisitorOf, checked: Run
+) -> None:
+    found = Finding(path="models/a.sql", line=3, column=7, code="LT01", description="<b> spaces")
+    summary = Summary(
+        selected=Selected(modified=2, downstream=5, others=1, deferred=40),
+        findings=[found],
+        finding_count=61,
+    )
+    RunSummary.objects.create(run=checked, content=asdict(summary))
+    CISchema.objects.create(
+        account=checked.account,
+        job=checked.job,
+        environment=checked.environment,
+        connection=ConnectionFactory(account=checked.account),
+        pull_request_number=checked.pull_request_checks.get().pull_request.number,
+        prefix="dbt_cloud_pr_1_7",
+        schema="dbt_cloud_pr_1_7_marts",
+        state=CISchemaState.DOOMED,
+        due_at=now() + timedelta(hours=2),
+    )
+
+    page = text(visitor_of(checked.account), url(checked)).partition('id="pull-title"')[2]
+
+    assert "2 modified, 5 downstream of them, 1 other built; 40 deferred" in page
+    assert "dbt_cloud_pr_1_7_marts</bdi></code> to be dropped <time" in page
+    assert "Linting found 61" in page
+    assert "models/a.sql</bdi>:3:7" in page
+    assert "&lt;b&gt; spaces" in page
+
+
+def test_a_dbt_that_was_fallen_back_to_is_told(visitor_of: VisitorOf) -> None:
+    run = RunFactory(succeeded=True, dbt_version="1.11.16")
+    RunStepFactory(
+        run=run, index=2, kind="profile", status=10, message="A newer one could not be had."
+    )
+
+    page = text(visitor_of(run.account), url(run))
+
+    assert "It ran with dbt 1.11.16. A newer one could not be had." in page
+
+
+def test_everything_of_a_run_is_downloaded_from_its_menu(visitor_of: VisitorOf) -> None:
+    run = RunFactory(succeeded=True)
+
+    page = text(visitor_of(run.account), url(run))
+
+    assert f'/runs/{run.pk}/artifacts.zip" download>Download everything' in page
 
 
 def test_a_script_is_no_address_of_a_pull_request(visitor_of: VisitorOf, checked: Run) -> None:

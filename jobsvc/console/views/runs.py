@@ -28,12 +28,13 @@ from jobsvc.console.views.run_summary import (
     summary_of,
     unexplained,
 )
+from jobsvc.engine.plan import StepKind
 from jobsvc.engine.ports import WORKER_LOST, Stream
 from jobsvc.runs.cancel import cancel_run
 from jobsvc.runs.logs import TAIL_LIMIT, console_log, debug_log, tail
 from jobsvc.runs.models import Run, RunStep
 from jobsvc.runs.waiting import reasons
-from jobsvc.statuses import FINISHED, CancelReason
+from jobsvc.statuses import FINISHED, CancelReason, RunStatus
 
 LOG_SHOWN = 200_000  # characters of a log's end; the whole is one link away
 HEAD = "run-head"  # the element that other parts of a run's page refresh
@@ -92,6 +93,7 @@ def run_detail(
         "unexplained": unexplained(steps, summary),
         "says_why": bool(run.status_message) and (not summary.failures or _is_lost(run)),
         "instead": _instead(run),
+        "fell_back": next((one.message for one in steps if _fell_back(one)), ""),
         "waiting": waiting,
         "place": place_in_line(run) if waiting else None,
         "related": related_runs(run, membership) if run.is_finished else [],
@@ -103,6 +105,12 @@ def run_detail(
     if may_retry(run, membership):
         context["retry"] = retry_plan(run, summary.again)
     return run_page(request, membership, "console/run.html", run, context)
+
+
+def _fell_back(step: RunStep) -> bool:
+    """Whether ``step`` tells that another dbt was taken than the one that was wanted."""
+    went_well = step.status == RunStatus.SUCCESS
+    return step.kind == StepKind.PROFILE and went_well and bool(step.message)
 
 
 def _is_lost(run: Run) -> bool:

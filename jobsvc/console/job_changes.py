@@ -34,10 +34,10 @@ OTHER_WORDS = {
     "schedule.date.cron": "Cron, as it was given",
     "schedule.time.type": "Kind of times",
     "job_completion_trigger_condition.condition.job_id": "Starts after job",
-    "job_completion_trigger_condition.condition.project_id": "Project of that job",
     "job_completion_trigger_condition.condition.statuses": "Starts when it ends in",
     "extensions.upstream.jobs": "Starts after jobs, too",
-    "extensions.steps": "Rules of single commands",
+    "extensions.steps": "Rules of single commands, in their order",
+    "extensions.steps_off": "Commands that are switched off",
     "extensions.pause.reason": "Why it is paused",
     "extensions.pause.until": "Paused until",
     "deactivated": "Switched off",
@@ -50,6 +50,7 @@ WORDS = {
 } | OTHER_WORDS
 ENVIRONMENT_IDS = ("environment_id", "deferring_environment_id")
 JOB_IDS = ("deferring_job_definition_id", "job_completion_trigger_condition.condition.job_id")
+HIDDEN = {"job_completion_trigger_condition.condition.project_id"}  # the job's name says it
 STATES = {State.ACTIVE.value: "active", State.DELETED.value: "deleted"}
 WAYS_IN = {"console": "in the console", "api": "through the API", "admin": "in the admin"}
 
@@ -86,7 +87,7 @@ class Change:
         revision = self.revision
         if revision.saving == Saving.BASELINE:
             return ""
-        name = revision.actor_name or "jobsvc by itself"
+        name = revision.actor_name or "jobsvc itself"
         if revision.actor_kind == "token":
             name = f"the token {name}"
         return f"{name} {WAYS_IN.get(revision.source, '')}".strip()
@@ -98,7 +99,7 @@ def changes_of(membership: Membership, revisions: Sequence[JobRevision]) -> list
     The last, which has none, is only one where it is the job's first.
     """
     after = [(one, before) for one, before in zip_longest(revisions, revisions[1:])]
-    found = [differences(before.document, one.document) if before else [] for one, before in after]
+    found = [shown(before.document, one.document) if before else [] for one, before in after]
     names = _names(membership, chain.from_iterable(found))
     return [
         Change(one, before is None, [_setting(difference, names) for difference in some])
@@ -107,10 +108,15 @@ def changes_of(membership: Membership, revisions: Sequence[JobRevision]) -> list
     ]
 
 
+def shown(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+    """The differences of two documents that tell people something."""
+    return [one for one in differences(before, after) if one.place not in HIDDEN]
+
+
 def in_words(membership: Membership, found: Sequence[Difference]) -> list[Setting]:
     """Differences in the words of the editor."""
     names = _names(membership, found)
-    return [_setting(one, names) for one in found]
+    return [_setting(one, names) for one in found if one.place not in HIDDEN]
 
 
 def marks_of(job: Job, runs: Sequence[Run]) -> dict[int, list[Mark]]:
@@ -184,5 +190,15 @@ def _lines(place: str, value: Any, names: Mapping[tuple[str, int], str]) -> list
     elif isinstance(value, int) and (place, value) in names:
         value = f"{names[place, value]} (#{value})"
     if isinstance(value, list):
-        return [one if isinstance(one, str) else json.dumps(one) for one in value]
+        return [_part(one) for one in value]
     return str(value).splitlines()
+
+
+def _part(value: Any) -> str:
+    """One part of a list; of an object what it says, as ``name: Build, timeout_seconds: 60``."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    said = [f"{key}: {one if isinstance(one, str) else _part(one)}" for key, one in value.items()]
+    return ", ".join(said) or "—"

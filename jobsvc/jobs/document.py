@@ -85,6 +85,12 @@ def _number(value: Any) -> int:
     return value
 
 
+def _one_or_more(value: Any) -> int:
+    if not _number(value):
+        raise Unreadable(f"Give a whole number from 1 to {LARGEST}.")
+    return _number(value)
+
+
 def _number_or_none(value: Any) -> int | None:
     return None if value is None else _number(value)
 
@@ -115,7 +121,7 @@ COLUMNS: dict[str, tuple[str, Reader]] = {
     "dbt_version": ("dbt_version", _text_or_none),
     "execute_steps": ("execute_steps", _steps),
     "execution.timeout_seconds": ("timeout_seconds", _number),
-    "settings.threads": ("threads", _number),
+    "settings.threads": ("threads", _one_or_more),
     "settings.target_name": ("target_name", _target),
     "generate_docs": ("generate_docs", _switch),
     "run_generate_sources": ("run_generate_sources", _switch),
@@ -140,6 +146,12 @@ COLUMNS: dict[str, tuple[str, Reader]] = {
 
 def document_of(job: Job) -> dict[str, Any]:
     """What ``job`` is, as the API would show it. Its completion trigger is read anew."""
+    triggers = CompletionTrigger.objects.filter(job=job.pk, is_dbt_field=True)
+    return document_with(job, triggers.select_related("upstream").first())
+
+
+def document_with(job: Job, trigger: CompletionTrigger | None) -> dict[str, Any]:
+    """The same, where the trigger of dbt's own field is known."""
     document: dict[str, Any] = {
         "project_id": job.project_id,
         "environment_id": job.environment_id,
@@ -150,7 +162,7 @@ def document_of(job: Job) -> dict[str, Any]:
         "deferring_job_definition_id": job.deferring_job_id,
         "deferring_environment_id": job.deferring_environment_id,
         "schedule": _schedule_of(job),
-        COMPLETION: _completion_of(job),
+        COMPLETION: _completion_of(trigger),
         "extensions": job.extensions,
         "deactivated": job.deactivated,
         "state": int(job.state),
@@ -164,9 +176,7 @@ def _schedule_of(job: Job) -> dict[str, Any] | None:
     return shown if job.timezone == "UTC" else shown | {"timezone": job.timezone}
 
 
-def _completion_of(job: Job) -> dict[str, Any] | None:
-    triggers = CompletionTrigger.objects.filter(job=job.pk, is_dbt_field=True)
-    trigger = triggers.select_related("upstream").first()
+def _completion_of(trigger: CompletionTrigger | None) -> dict[str, Any] | None:
     if trigger is None:
         return None
     return {

@@ -24,6 +24,7 @@ MOST_RETRIES = 10
 LONGEST_DELAY = 24 * 3600  # seconds
 LONGEST_TEXT = 255  # characters
 LONGEST_COMMAND = 4000
+HIGHEST_PRIORITY = 100
 YEARS = range(1970, 9000)  # of a moment: no zone carries these beyond what a datetime can hold
 
 
@@ -94,10 +95,16 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """``on_overlap`` None is dbt Cloud's rule: a scheduled run replaces an older waiting one."""
+    """How runs of the job wait.
+
+    Attributes:
+        on_overlap: None is dbt Cloud's rule: a scheduled run replaces an older waiting one.
+        priority: of the account's runs that wait, those of a higher one have their turn first.
+    """
 
     on_overlap: OnOverlap | None = None
     concurrency_key: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +284,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "timeout_seconds": (0, LONGEST_DELAY),
     "deactivate_after": (1, 10_000),
     "place": (0, 10_000),
+    "priority": (-HIGHEST_PRIORITY, HIGHEST_PRIORITY),
 }
 
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -28,8 +28,10 @@ from playwright.sync_api import (
 from playwright.sync_api import Error as PlaywrightError
 from pytest_django.live_server_helper import LiveServer
 
+from accounts.feeds import issue_badge_key
 from accounts.invitations import invite
 from accounts.models import Group, Token, User
+from jobsvc.jobs.define import define_job
 from jobsvc.jobs.models import Job
 from jobsvc.management.example_data.seed import seed
 from jobsvc.runs.models import LogChunk, Run, RunStep
@@ -207,6 +209,7 @@ def every_page(life: dict[str, Run]) -> list[str]:
         f"{reverse('console:job_new', args=of_project)}?template=pull-request",
         reverse("console:job_settings", args=[one.account_id, one.project_id, one.job_id]),
         reverse("console:job_delete", args=[one.account_id, one.project_id, one.job_id]),
+        *job_pages(one.job),
         reverse("console:job", args=[one.account_id, one.project_id, one.job_id]),
         *(url(run) for run in life.values()),
         url(one, "artifacts"),
@@ -248,6 +251,22 @@ def lineage_pages(run: Run) -> list[str]:
         f"{url(run, 'run_timing')}?{urlencode({'node': some})}",
         reverse("console:environment_lineage", args=[*ids, run.environment_id]),
         reverse("console:node", args=[*ids, some]),
+    ]
+
+
+def job_pages(job: Job) -> list[str]:
+    """What is told of a job and done with several, after it was changed."""
+    job.threads, job.name, job.execute_steps = 9, HOSTILE, ["dbt build", "dbt test"]
+    define_job(job, completion=None)
+    issue_badge_key(job.account, job.pk)
+    of_project, of_job = [job.account_id, job.project_id], [job.account_id, job.project_id, job.pk]
+    return [
+        reverse("console:job_changes", args=of_job),
+        reverse("console:job_restore", args=[*of_job, 1]),
+        reverse("console:job_badge_page", args=of_job),
+        f"{reverse('console:job', args=of_job)}?scale=log",
+        f"{reverse('console:job_bulk', args=of_project)}?do=pause&job={job.pk}",
+        reverse("console:job_import", args=of_project),
     ]
 
 
@@ -452,6 +471,27 @@ def test_an_old_link_with_a_fragment_finds_its_run(opened: Open, life: dict[str,
     page = opened(f"/#/accounts/{run.account_id}/projects/{run.project_id}/runs/{run.pk}/")
 
     expect(page.locator("h1")).to_contain_text(f"#{run.pk}")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_first_page_of_all_can_be_read_by_everybody(
+    browser: Browser, live_server: LiveServer, settings: Any, theme: str
+) -> None:
+    settings.EMBEDDED = False  # so that the setup key is asked for, too
+    screen = {"viewport": {"width": 320, "height": 800}, "color_scheme": theme}
+    with browser.new_context(base_url=live_server.url, **screen) as context:
+        page = context.new_page()
+        page.goto("/setup/")
+        assert faults(page) == []
+        root = "document.documentElement"
+        assert not page.evaluate(f"{root}.scrollWidth > {root}.clientWidth")
+        page.get_by_label("Setup key").fill("a guess")
+        page.get_by_label("E-mail address").fill("ana@example.com")
+        page.get_by_label("Password").fill("coffee-beans-7")
+        page.get_by_role("button", name="Make the owner and go on").click()
+
+        expect(page.get_by_role("alert")).to_be_focused()
+        assert faults(page) == []
 
 
 def test_the_palette_finds_and_opens_and_gives_the_focus_back(
@@ -931,3 +971,31 @@ def test_every_address_there_is_can_be_read_on_a_phone_in_the_dark(
 
     assert number > 100
     assert found == []
+
+
+# --- The list of runs ------------------------------------------------------------------------
+
+
+def test_runs_are_chosen_by_dragging_over_their_picture(opened: Open, person: User) -> None:
+    account = person.memberships.get().account
+    job = JobFactory(environment__project__account=account)
+    begun = now() - timedelta(hours=10)
+    runs = [
+        RunFactory(job=job, succeeded=True, created_at=begun + timedelta(hours=hour))
+        for hour in range(8)
+    ]
+    page = opened(reverse("console:runs", args=[account.pk]))
+    bars = [page.locator(f".strip a[href$='/runs/{runs[n].pk}/'] .bar") for n in (2, 4)]
+    ends = [bar.bounding_box() for bar in bars]
+    assert ends[0]
+    assert ends[1]
+
+    page.mouse.move(ends[0]["x"] - 1, ends[0]["y"])
+    page.mouse.down()
+    page.mouse.move(ends[1]["x"] + ends[1]["width"] + 1, ends[1]["y"], steps=4)
+    expect(page.locator(".brushed")).to_have_count(3)
+    page.mouse.up()
+
+    expect(page).to_have_url(re.compile("since=.*until="))
+    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page.locator(f"#run-{runs[2].pk}")).to_be_visible()

@@ -35,6 +35,7 @@ from jobsvc.engine.plan import Backoff
 from jobsvc.jobs import extensions
 from jobsvc.jobs.chain import Completion
 from jobsvc.jobs.extensions import (
+    HIGHEST_PRIORITY,
     MOST_RETRIES,
     Extensions,
     Forks,
@@ -104,6 +105,7 @@ EXTENDED = {
     "misfire": "schedule.misfire",
     "on_overlap": "queue.on_overlap",
     "concurrency_key": "queue.concurrency_key",
+    "priority": "queue.priority",
     "mode": "upstream.mode",
     "favor_state": "deferral.favor_state",
     "when_no_state": "deferral.when_no_state",
@@ -396,6 +398,13 @@ class JobForm(ScheduleForm):
             empty="Wait; a scheduled run takes the place of one that waits",
         ),
     )
+    priority = _number(
+        -HIGHEST_PRIORITY,
+        HIGHEST_PRIORITY,
+        required=False,
+        label="Priority",
+        help_text="Of runs that wait, a higher one has its turn first. 0 is usual.",
+    )
     concurrency_key = forms.CharField(
         required=False,
         max_length=255,
@@ -478,6 +487,8 @@ class JobForm(ScheduleForm):
     def clean(self) -> dict[str, Any]:
         values = super().clean()
         values["timeout_seconds"] = values.get("timeout_seconds") or 0
+        if "priority" in values:
+            values["priority"] = values["priority"] or 0
         self._check_steps()
         chosen = {A_JOB: "deferring_job", AN_ENVIRONMENT: "deferring_environment"}
         name = chosen.get(values.get("defers_to", ""))

@@ -198,8 +198,10 @@ def put_steps(lines: Sequence[StepLine], before: Mapping[str, Any], after: dict[
             off.append(
                 {"command": line.command, "place": place} | ({"rules": rules} if rules else {})
             )
-    if steps or "steps" in after:
+    if steps:
         after["steps"] = steps
+    elif after.get("steps"):
+        del after["steps"]
     after.pop("steps_off", None)
     if off:
         after["steps_off"] = off

@@ -85,6 +85,7 @@ def trend(
         _axis(highest, scale, TENFOLD if by_tens else _rounds(highest)),
         _band(middle, spread, scale),
         joined(_bar(run, at[place], bar, scale) for place, run in enumerate(runs)),
+        _band(middle, spread, scale),
         _line(middle, usual, scale),
         joined(
             _mark(mark, at[place] - (wide - bar) / 2, which)

@@ -26,6 +26,8 @@ from jobsvc.console.forms.job import JobForm
 from jobsvc.console.forms.job_extras import TellForm, variable_rows
 from jobsvc.console.forms.launch import put_on
 from jobsvc.console.forms.schedule import ScheduleForm, initial_schedule, shifted
+from jobsvc.console.job_chain import chain_of
+from jobsvc.console.pictures.chain import chain_picture
 from jobsvc.console.schedule_preview import Preview, preview
 from jobsvc.jobs.advice import Finding
 from jobsvc.jobs.define import ChangedMeanwhile, define_job
@@ -226,6 +228,7 @@ def _shown(
         form.initial["name"] = f"{like.name} (copy)"
     looking = form.is_bound and _only_edits(request)
     schedule = ScheduleForm(form.data if form.is_bound else form.initial)
+    chain = chain_of(editor.job, membership) if editor.job.pk else None
     context = {
         "project": editor.job.project,
         "job": editor.job,
@@ -238,6 +241,8 @@ def _shown(
         "differences": form.differences if changed else [],
         "schedule": schedule,
         "preview": _preview(schedule, editor.job),
+        "chain": chain,
+        "chain_picture": chain_picture(chain, editor.job.pk) if chain else None,
     }
     if looking:
         form.is_valid()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from math import sqrt
 
 from django.urls import reverse
@@ -43,7 +44,16 @@ def run_strip(runs: Sequence[Run], *, room: int, which: str = "The last") -> Saf
             rx=1,
         )
         address = reverse("console:run", args=[run.account_id, run.project_id, run.pk])
-        bars.append(element("a", element("title", words), bar, href=address, aria_label=words))
+        bars.append(
+            element(
+                "a",
+                element("title", words),
+                bar,
+                href=address,
+                aria_label=words,
+                data_at=f"{run.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            )
+        )
     went_wrong = sum(1 for run in runs if look(run).tone == "err")
     summary = f"{which} {len(runs)} runs, {went_wrong} of them in error"
     return element(

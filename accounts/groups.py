@@ -22,13 +22,11 @@ def define_group(group: Group, members: Iterable[Membership] | None = None) -> G
     Raises:
         ValidationError: the name is missing or taken.
     """
-    with _alone(group.account_id):
+    with _alone(group.account_id), audit.as_one():
         group.full_clean()
         group.save()
         if members is not None:
-            before = set(group.members.all())
             group.members.set(members)
-            _tell_of_members(group, before, set(group.members.all()))
     return group
 
 
@@ -47,12 +45,10 @@ def set_groups(membership: Membership, groups: Iterable[Group]) -> None:
             is_in = group.members.filter(pk=membership.pk).exists()
             if is_in == (group in wanted):
                 continue
-            before = set(group.members.all())
             if is_in:
                 group.members.remove(membership)
             else:
                 group.members.add(membership)
-            _tell_of_members(group, before, set(group.members.all()))
 
 
 def join_default_groups(membership: Membership) -> None:
@@ -124,14 +120,6 @@ def check_grant(grant: Grant, account_id: int) -> None:
     ):
         raise ValidationError(
             {"environment": "The project has no such environment. Choose another."}
-        )
-
-
-def _tell_of_members(group: Group, before: set[Membership], after: set[Membership]) -> None:
-    if before != after:
-        names = [sorted(str(one.user) for one in members) for members in (before, after)]
-        audit.record(
-            "group.changed", group, account_id=group.account_id, differences={"members": names}
         )
 
 

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts import audit
 from accounts.models import Membership
 from accounts.roles import Action
 from environments import dotenv, variables
@@ -255,6 +256,8 @@ def variable_export(request: HttpRequest, membership: Membership, project_id: in
         places = seen(membership, project.environments.active())
         environment = get_object_or_404(places, pk=pk)
     text = dotenv.written(variables.of_environment(project, environment))
+    exported = "environment_variable.exported"
+    audit.record(exported, environment or project, account_id=membership.account_id)
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")
     name = f"project-{project.pk}" + (f"-environment-{environment.pk}" if environment else "")
     response["Content-Disposition"] = f'attachment; filename="{name}.env"'

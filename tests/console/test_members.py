@@ -30,7 +30,7 @@ def test_everybody_sees_who_is_in_the_account(visitor_of: VisitorOf, account: Ac
 
     assert ana.email in page
     assert "Job admin" in page
-    assert "Deactivate" not in page
+    assert "Change the role" not in page
     assert "Invite somebody" not in page
 
 

@@ -17,11 +17,13 @@ from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 
 
-class GitHubInstallation(models.Model):
+class GitHubInstallation(Audited):
     """The GitHub App, installed by an organisation, and the account whose repositories it reads.
 
     Made by the operator alone: whoever could claim an installation could read its repositories.
     """
+
+    AUDIT = Audit("github_installation")
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="github_installations")
     installation_id = models.PositiveBigIntegerField(unique=True)

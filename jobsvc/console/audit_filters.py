@@ -27,6 +27,7 @@ KINDS = (
     ("extended_attributes", "Extended attributes"),
     ("repository", "Repositories"),
     ("repository_webhook", "Webhooks of git hosts"),
+    ("github_installation", "Installations of the GitHub App"),
     ("notification", "Notifications"),
     ("webhook_subscription", "Webhooks"),
     ("membership", "Members"),

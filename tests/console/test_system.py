@@ -101,6 +101,14 @@ def test_who_manages_an_account_sees_no_more_than_its_own(
         assert "whole installation" in answer.content.decode()
 
 
+def test_a_part_of_the_page_shows_no_more_than_the_page(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    part = visitor_of(account).get(address(account), headers={"HX-Request": "true"})
+
+    assert "Installed dbt versions" not in part.content.decode()
+
+
 def test_who_only_reads_sees_nothing_of_it(visitor_of: VisitorOf, account: Account) -> None:
     assert visitor_of(account, "job_admin").get(address(account)).status_code == 403
 

@@ -58,7 +58,7 @@ def system(request: HttpRequest, membership: Membership) -> HttpResponse:
         "changes": changes,
         "live": any(change.is_open for change in changes),
     }
-    if is_fragment(request):
+    if superuser and is_fragment(request):
         context["installed"] = versions.installed()
         return page(request, membership, "console/_dbt_versions.html", context)
     counted = "count" in request.GET

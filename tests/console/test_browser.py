@@ -389,6 +389,7 @@ def test_a_log_grows_as_the_step_speaks_and_the_page_settles_when_the_run_ends(
     step = RunStepFactory(run=run, status=RunStatus.RUNNING, started_at=now())
     says(step, "one\n")
     page = opened(url(run))
+    expect(page.locator("#icon")).to_have_attribute("href", re.compile("icon-run"))
     expect(page.locator("#log")).to_have_text("one\n")
 
     says(step, "two <b>\n", offset=4)
@@ -407,6 +408,7 @@ def test_a_log_grows_as_the_step_speaks_and_the_page_settles_when_the_run_ends(
     expect(page.locator("h1")).to_contain_text("Error")
     expect(page.locator("#announcer")).to_contain_text(f"Run {run.pk}: Error")
     expect(page).to_have_title(f"✕ #{run.pk} {run.job} · jobsvc")
+    expect(page.locator("#icon")).to_have_attribute("href", re.compile("icon-err"))
     expect(page.locator("main [hx-get]")).to_have_count(0)
 
 

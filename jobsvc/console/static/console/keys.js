@@ -51,6 +51,15 @@
   });
   for (const part of document.querySelectorAll("[data-keys]")) part.hidden = false;
 
+  // --- The icon of the tab follows the run ---
+  const icon = byId("icon");
+  const follow = () => {
+    const wanted = byId("run-head")?.dataset.icon;
+    if (wanted && icon.getAttribute("href") !== wanted) icon.setAttribute("href", wanted);
+  };
+  document.addEventListener("htmx:afterSwap", follow);
+  document.addEventListener("htmx:oobAfterSwap", follow);
+
   // --- What a page does, as a call of the API ---
   for (const button of document.querySelectorAll("[data-copies]")) button.hidden = false;
   document.addEventListener("click", (event) => {

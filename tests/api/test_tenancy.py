@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accounts.models import Account, Token
+from accounts.models import Account, Group, Token
 from accounts.roles import PermissionSet
 from jobsvc.notifications.models import Mute
 from tests.api.addresses import Address, addresses
@@ -48,6 +48,7 @@ def furnished(account: Account) -> dict[str, Any]:
     service_token, _text = Token.issue(
         account, "of the other", permission_set=PermissionSet.JOB_VIEWER
     )
+    group = Group.objects.create(account=account, name="of the other")
     return {
         "projects": project.pk,
         "environments": job.environment_id,
@@ -63,6 +64,8 @@ def furnished(account: Account) -> dict[str, Any]:
         "steps": step.pk,
         "users": MembershipFactory(account=account).user.pk,
         "service-tokens": service_token.pk,
+        "groups": group.pk,
+        "group-permissions": group.pk,
         "notifications": NotificationFactory(account=account).pk,
         "mutes": Mute.objects.create(account=account, address="a@example.org").pk,
         "subscription": webhook.pk,

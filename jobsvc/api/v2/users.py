@@ -10,11 +10,12 @@ from django.db.models import Prefetch, QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from accounts.models import Membership, Token, User
+from accounts.models import Group, Membership, Token, User
 from accounts.roles import Action, allows
 from jobsvc.api.answers import Answer
 from jobsvc.api.base import AccountView, Lists, Reads, Resource
 from jobsvc.api.routes import both
+from jobsvc.statuses import State
 
 # A service token has no person; the stand-in's id must not be a person's.
 SERVICE_USER_IDS = 1_000_000_000
@@ -26,6 +27,7 @@ class UserShape(serializers.ModelSerializer[User]):
     fullname = serializers.CharField(source="full_name", read_only=True)
     licenses = serializers.SerializerMethodField()
     permissions = serializers.SerializerMethodField()
+    is_active = serializers.SerializerMethodField()
 
     class Meta:
         model = User
@@ -46,11 +48,34 @@ class UserShape(serializers.ModelSerializer[User]):
             for held in user.memberships.all()
         }
 
+    def get_is_active(self, user: User) -> bool:
+        return user.is_active and all(held.is_active for held in user.memberships.all())
+
     def get_permissions(self, user: User) -> list[dict[str, Any]]:
         return [
             _permission(held.pk, held.account_id, held.permission_set, user.pk)
+            | {"groups": _groups(held)}
             for held in user.memberships.all()
         ]
+
+
+def memberships_of(account_id: int) -> QuerySet[Membership]:
+    """Those of an account, each with its active groups."""
+    active = Group.objects.filter(state=State.ACTIVE).order_by("pk")
+    return Membership.objects.filter(account=account_id).prefetch_related(
+        Prefetch("groups", active)
+    )
+
+
+def _groups(held: Membership) -> list[dict[str, Any]]:
+    return [
+        {"id": one.pk, "account_id": one.account_id, "name": one.name} for one in held.groups.all()
+    ]
+
+
+def license_of(held: Membership) -> dict[str, Any]:
+    """The licence that a membership is in dbt Cloud's words."""
+    return _license(held.pk, held.account_id, held.permission_set)
 
 
 class _Users(Resource[User]):
@@ -59,7 +84,7 @@ class _Users(Resource[User]):
     orders: ClassVar = ["email"]
 
     def rows(self) -> QuerySet[User]:
-        held = Membership.objects.filter(account=self.account_id)
+        held = memberships_of(self.account_id)
         return User.objects.filter(memberships__account=self.account_id).prefetch_related(
             Prefetch("memberships", held)
         )
@@ -80,7 +105,7 @@ class WhoAmI(AccountView):
         if self.token.user is None:
             return Answer({"user": _stand_in(self.token)})
         rows = User.objects.prefetch_related(
-            Prefetch("memberships", Membership.objects.filter(account=self.account_id))
+            Prefetch("memberships", memberships_of(self.account_id))
         )
         return Answer({"user": UserShape(rows.get(pk=self.token.user.pk)).data})
 

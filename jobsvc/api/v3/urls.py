@@ -14,6 +14,7 @@ from jobsvc.api.v3 import (
     environment_variables,
     environments,
     extended_attributes,
+    groups,
     projects,
     pull_requests,
     repositories,
@@ -39,5 +40,6 @@ urlpatterns = [
     *pull_requests.urlpatterns,
     *extended_attributes.urlpatterns,
     *service_tokens.urlpatterns,
+    *groups.urlpatterns,
     *webhooks.urlpatterns,
 ]

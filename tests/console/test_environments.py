@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.audit import AuditEvent
 from accounts.models import Account
@@ -456,6 +457,20 @@ def test_the_newest_manifest_is_counted_by_type(visitor_of: VisitorOf) -> None:
     assert f"run #{step.run_id}</a>" in page
     assert "<li>2 models</li><li>1 test</li>" in page
     assert url(step.run.environment, "environment_lineage") in page
+
+
+def test_the_page_takes_few_queries_with_all_that_it_shows(
+    visitor_of: VisitorOf,
+    signed_in: Environment,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    run = RunFactory(job=JobFactory(environment=signed_in), succeeded=True)
+    left(RunStepFactory(run=run), manifest_of(entry("model.shop.a")))
+    visitor = visitor_of(run.account)
+    visitor.get(url(signed_in))
+
+    with django_assert_max_num_queries(15):
+        assert "1 model</li>" in visitor.get(url(signed_in)).content.decode()
 
 
 def test_without_a_manifest_it_is_told_what_brings_one(visitor_of: VisitorOf) -> None:

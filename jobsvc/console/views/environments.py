@@ -312,6 +312,7 @@ def environment_rotate(
         "environment": environment,
         "kind": kind_of(environment),
         "credentials": credentials,
+        "user_name": credentials.config.get("username") or credentials.config.get("user") or "",
         "others": _others(membership, environment),
         "form": form,
     }

@@ -116,6 +116,7 @@ def trigger_run(job: Job, trigger: Trigger, resumption: Resumption | None = None
                 configuration=configuration,
                 concurrency_key=concurrency_key(job, trigger.pull_request_id),
                 takes_slot=not job.is_ci,
+                rank=-job.extended.queue.priority,
                 chain_depth=chain_depth(trigger, resumption),
                 should_start_at=trigger.should_start_at,
                 retrying_run=resumption.of if resumption else None,

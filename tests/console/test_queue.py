@@ -35,7 +35,7 @@ def test_an_empty_queue_says_what_would_be_here(visitor_of: VisitorOf, account: 
 
     assert "Nothing waits." in page
     assert "No worker has a run of this account." in page
-    assert "hx-get" not in page
+    assert "every 5s" not in page
 
 
 def test_a_run_at_work_names_its_worker_and_when_it_was_heard(visitor_of: VisitorOf) -> None:
@@ -223,6 +223,7 @@ def test_a_run_is_moved_to_the_front(visitor_of: VisitorOf) -> None:
     account = first.account
     second = RunFactory(job=JobFactory(environment=first.environment))
     runner = visitor_of(account, "job_runner")
+    assert f'id="front-{second.pk}"' in text(runner, account)
 
     assert post(runner, account, "run_front", second.project_id, second.pk) == 302
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from accounts.models import Account
+from jobsvc.jobs import extensions
 from jobsvc.jobs.models import Job
+from jobsvc.runs.cancel import cancel_run
 from jobsvc.runs.dispatch import answer_bell, dispatch_queued_runs
 from jobsvc.runs.front import move_to_front
 from jobsvc.runs.models import LostRace, Run
+from jobsvc.runs.trigger import trigger_run
 from jobsvc.runs.waiting import WaitsFor, reasons
 from tests.factories import AccountFactory, JobFactory
+from tests.runs.conftest import BY_API
 
 pytestmark = pytest.mark.django_db
 
@@ -121,3 +126,37 @@ def test_the_bell_of_a_run_that_is_gone_starts_nothing(claimed: MakeRun, queued:
     queued(job_of(account))
 
     assert answer_bell(taken.pk, worker="w1") is None
+
+
+def test_runs_of_a_job_with_priority_have_their_turn_first(narrow: Account) -> None:
+    usual, urgent, idle = (
+        JobFactory(
+            environment__project__account=narrow, extensions={"queue": {"priority": priority}}
+        )
+        for priority in (0, 7, -7)
+    )
+    runs = [trigger_run(job, BY_API) for job in (idle, usual, urgent)]
+
+    assert dispatch_queued_runs() == [runs[2].pk]
+    cancel_run(runs[2], by="ana@example.com")
+    assert dispatch_queued_runs() == [runs[1].pk]
+    move_to_front(runs[0])
+    assert dispatch_queued_runs() == [runs[0].pk]
+
+
+def test_a_run_at_the_front_is_before_the_highest_priority(narrow: Account) -> None:
+    urgent = JobFactory(
+        environment__project__account=narrow, extensions={"queue": {"priority": 100}}
+    )
+    trigger_run(urgent, BY_API)
+    run = trigger_run(job_of(narrow), BY_API)
+
+    move_to_front(run)
+
+    assert dispatch_queued_runs() == [run.pk]
+
+
+@pytest.mark.parametrize("priority", [101, -101, "7", 1.5, True])
+def test_a_priority_out_of_bounds_is_refused(priority: object) -> None:
+    with pytest.raises(ValidationError, match="from -100 to 100"):
+        extensions.read({"queue": {"priority": priority}})

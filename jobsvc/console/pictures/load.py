@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
 from django.utils.safestring import SafeString
 
@@ -70,9 +71,9 @@ def every(moments: Sequence[Moment], minutes: int) -> list[Moment]:
 
 def load_area(moments: Sequence[Moment], *, slots: int) -> SafeString:
     """Used slots as an area, waiting runs as a line above it, and the slots there are."""
-    most = max([float(slots), *(one.used for one in moments), *(one.waiting for one in moments)])
     used = max(one.used for one in moments)
     waiting = max(one.waiting for one in moments)
+    most = ceil(max(slots, used, waiting, 1))
     bottom, step = HEIGHT - BELOW, (WIDTH - LEFT) / len(moments)
 
     def y(number: float) -> float:
@@ -97,7 +98,7 @@ def load_area(moments: Sequence[Moment], *, slots: int) -> SafeString:
         element("polyline", class_="waiting", points=points([one.waiting for one in moments])),
         element("line", class_="limit", x1=LEFT, x2=WIDTH, y1=y(slots), y2=y(slots)),
         element("line", class_="base", x1=LEFT, x2=WIDTH, y1=bottom, y2=bottom),
-        element("text", f"{most:g}" if most > slots else str(slots), x=0, y=y(most) + 8),
+        element("text", str(most), x=0, y=y(most) + 8),
         element("text", "0", x=0, y=bottom),
         *(
             element(

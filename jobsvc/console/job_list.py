@@ -14,13 +14,14 @@ from django.utils.timezone import now
 from environments.models import Environment
 from jobsvc.console.asked import number
 from jobsvc.console.pictures.strip import run_strip
-from jobsvc.console.recent import last_runs, usual_lengths
+from jobsvc.console.recent import last_runs, spread_of, usual_lengths
 from jobsvc.jobs.extensions import Pause
 from jobsvc.jobs.models import Job, JobType
 from jobsvc.runs.models import Run
 from jobsvc.statuses import FINISHED, RunStatus
 
 STRIP = 24  # runs in the picture beside each job
+SPREAD = 20  # that say how far apart they are
 LONGEST_WORD = 100  # characters that are looked for
 KIND_WORDS = {
     JobType.SCHEDULED.value: "Deploy",
@@ -39,6 +40,7 @@ class Row:
         last: its newest run; None before the first.
         ended: the newest that is over.
         usual: how long its runs take.
+        spread: how far from that nine in ten are.
     """
 
     job: Job
@@ -46,6 +48,7 @@ class Row:
     ended: Run | None
     strip: SafeString
     usual: timedelta | None
+    spread: timedelta | None
 
     @property
     def kind(self) -> str:
@@ -135,6 +138,7 @@ def rows_of(jobs: list[Job], asked: Asked) -> list[Row]:
             ended=over[-1] if over else None,
             strip=run_strip(of_job, room=STRIP),
             usual=usual.get(job.pk),
+            spread=spread_of(over[-SPREAD:]),
         )
         if _matches(row, asked):
             rows.append(row)

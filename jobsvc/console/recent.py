@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
-from statistics import median_low
+from statistics import median_low, quantiles
 
 from django.db.models import DurationField, ExpressionWrapper, F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
@@ -47,6 +47,20 @@ def usual_of(newest: Iterable[Run]) -> timedelta | None:
         if run.status == RunStatus.SUCCESS and run.finished_at and run.dequeued_at
     ]
     return median_low(lengths[:LIKE_IT]) if lengths else None
+
+
+def spread_of(runs: Iterable[Run]) -> timedelta | None:
+    """How far the successful ones of ``runs`` lie from the middle: half of what parts the tenth
+    from the ninetieth percentile; None of fewer than three."""
+    lengths = [
+        (run.finished_at - run.dequeued_at).total_seconds()
+        for run in runs
+        if run.status == RunStatus.SUCCESS and run.finished_at and run.dequeued_at
+    ]
+    if len(lengths) < 3:
+        return None
+    tenths = quantiles(lengths, n=10, method="inclusive")
+    return timedelta(seconds=(tenths[-1] - tenths[0]) / 2)
 
 
 def usual_lengths(jobs: Iterable[Job]) -> dict[int, timedelta]:

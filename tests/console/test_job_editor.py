@@ -93,6 +93,15 @@ def test_a_new_job_is_made_from_a_template(visitor_of: VisitorOf) -> None:
     assert job.next_run_at is not None
 
 
+def test_saving_says_when_the_job_starts_next(visitor_of: VisitorOf) -> None:
+    job = JobFactory(scheduled=True)
+    visitor = visitor_of(job.account)
+
+    answer = visitor.post(url(job), shown(visitor, url(job)), follow=True)
+
+    assert "is saved. It starts next in" in page(answer)
+
+
 @pytest.mark.parametrize("template", ["nightly", "pull-request", "documentation"])
 def test_each_template_is_good_to_be_saved(visitor_of: VisitorOf, template: str) -> None:
     environment = EnvironmentFactory()
@@ -745,6 +754,7 @@ def test_the_editor_takes_as_many_queries_however_much_there_is(
         EnvironmentVariableFactory(project=job.project)
         assert other.account != job.account
     visitor = visitor_of(job.account)
+    visitor.get(url(job))  # the session remembers the account from now on
 
     with django_assert_max_num_queries(15):
         visitor.get(url(job))

@@ -478,6 +478,24 @@ def test_whatever_is_asked_of_the_trend_it_is_drawn(visitor_of: VisitorOf, query
     assert visitor_of(job.account).get(f"{url(job)}?{query}").status_code == 200
 
 
+def test_the_list_says_how_long_a_job_takes_and_how_far_its_runs_lie_apart(
+    visitor_of: VisitorOf,
+) -> None:
+    job = JobFactory()
+    timed(job, *range(100, 200, 10))
+
+    page = visitor_of(job.account).get(jobs_of(job)).content.decode()
+
+    assert "2 m 50 s" in page  # the middle one of the last five
+    assert "± 36 s" in page
+
+
+def test_the_list_leads_to_the_launchpad(visitor_of: VisitorOf) -> None:
+    job = JobFactory()
+
+    assert url(job, "launch") in visitor_of(job.account).get(jobs_of(job)).content.decode()
+
+
 # --- Flaky tests -------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.utils.html import strip_tags
 from django.utils.timezone import now
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -29,6 +30,7 @@ from jobsvc.console.forms.schedule import ScheduleForm, initial_schedule, shifte
 from jobsvc.console.job_chain import chain_of
 from jobsvc.console.pictures.chain import chain_picture
 from jobsvc.console.schedule_preview import Preview, preview
+from jobsvc.console.templatetags.console import when
 from jobsvc.jobs.advice import Finding
 from jobsvc.jobs.define import ChangedMeanwhile, define_job
 from jobsvc.jobs.models import Job, JobType
@@ -171,7 +173,8 @@ def _save(editor: Editor) -> Job:
 
 
 def _after_saving(request: HttpRequest, membership: Membership, job: Job) -> HttpResponse:
-    messages.success(request, f"{job.name} is saved.")
+    soon = f" It starts next {strip_tags(when(job.starts_next_at))}." if job.starts_next_at else ""
+    messages.success(request, f"{job.name} is saved.{soon}")
     if request.POST.get("then") != "run":
         return redirect("console:job", membership.account_id, job.project_id, job.pk)
     user = membership.user

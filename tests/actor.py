@@ -43,10 +43,13 @@ from jobsvc.notifications.models import (  # noqa: E402 - as above
     Dispatch,
     WebhookSubscription,
 )
+from jobsvc.runs import workers  # noqa: E402 - as above
 from jobsvc.runs.cancel import cancel_run  # noqa: E402 - as above
 from jobsvc.runs.chain import start_downstream_runs  # noqa: E402 - as above
 from jobsvc.runs.deactivate import deactivate_failing_job  # noqa: E402 - as above
-from jobsvc.runs.models import ImpossibleMove, LostRace, Run  # noqa: E402 - as above
+from jobsvc.runs.dispatch import answer_bell  # noqa: E402 - as above
+from jobsvc.runs.front import move_to_front  # noqa: E402 - as above
+from jobsvc.runs.models import ImpossibleMove, LostRace, Run, Worker  # noqa: E402 - as above
 from jobsvc.runs.schedule import start_due_runs  # noqa: E402 - as above
 from jobsvc.runs.trigger import Trigger, trigger_run  # noqa: E402 - as above
 from jobsvc.runs.watch import watch  # noqa: E402 - as above
@@ -177,6 +180,32 @@ def push(job_id: int, number: int, moment: float) -> int:
 def claim(run_id: int, moment: float) -> bool:
     wait_for_start(moment)
     return Run.objects.claim(run_id, worker=str(os.getpid())) is not None
+
+
+def to_front(run_id: int, moment: float = 0) -> bool:
+    """Whether this moved the run to the front of its account's queue."""
+    wait_for_start(moment)
+    try:
+        move_to_front(Run.objects.get(pk=run_id))
+    except LostRace:
+        return False
+    return True
+
+
+def answer(run_id: int, moment: float) -> int | None:
+    """The run that a bell for this one started, by a process of the worker ``runs@box``."""
+    wait_for_start(moment)
+    run = answer_bell(run_id, worker=f"runs@box:{os.getpid()}")
+    return run.pk if run else None
+
+
+def drain(name: str, moment: float = 0) -> None:
+    wait_for_start(moment)
+    workers.drain(Worker.objects.get(name=name), by="ana@example.com", account_id=1)
+
+
+def announce(name: str) -> None:
+    workers.announce(name, processes=6, bells={"runs": 0}, dbt_versions=[])
 
 
 def claim_each(run_ids: list[int], moment: float) -> list[int]:
@@ -507,6 +536,10 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         make_ci,
         push,
         claim,
+        to_front,
+        answer,
+        announce,
+        drain,
         claim_each,
         cancel,
         cancel_is_asked,

@@ -10,7 +10,8 @@ from django.utils.timezone import now
 from ci.models import CISchema, Report
 from environments.models import Repository
 from jobsvc.notifications.models import Delivery, Event, Mute
-from jobsvc.runs.models import Run
+from jobsvc.runs import workers
+from jobsvc.runs.models import Run, Worker
 from tests.factories import (
     CheckFactory,
     DeliveryFactory,
@@ -29,7 +30,26 @@ NEW, OLD = "a3f1" * 10, "7c02" * 10
 def told_pages(life: dict[str, Run], hostile: str) -> list[str]:
     """Their addresses, for the account of ``life``."""
     one = life["success"]
-    return [*_pulls(life, hostile), *_repositories(one, hostile), *_told(life, hostile)]
+    return [
+        *_workers(one),
+        *_pulls(life, hostile),
+        *_repositories(one, hostile),
+        *_told(life, hostile),
+    ]
+
+
+def _workers(one: Run) -> list[str]:
+    """The queue with a worker that is up, one that is drained and one that is gone."""
+    up, drained, gone = (
+        workers.announce(f"runs@{name}", processes=2, bells={"runs": 3}, dbt_versions=["1.11.16"])
+        for name in ("up", "drained", "gone")
+    )
+    workers.drain(drained, by="ana@example.com", account_id=one.account_id)
+    Worker.objects.filter(pk=gone.pk).update(seen_at=now() - timedelta(minutes=20))
+    return [
+        reverse("console:queue", args=[one.account_id]),
+        reverse("console:worker_drain", args=[one.account_id, up.pk]),
+    ]
 
 
 def _pulls(life: dict[str, Run], hostile: str) -> list[str]:

@@ -322,3 +322,45 @@ def test_a_bar_of_the_timing_shows_its_node_beside_the_picture(
     page = text(visitor, f"{timing}?node=model.shop.broke")
     assert 'id="node"' in page
     assert "<svg" in page
+
+
+# --- Freshness -----------------------------------------------------------------------------
+
+
+def source(name: str, status: str, **more: object) -> dict[str, object]:
+    return {"unique_id": f"source.shop.raw.{name}", "status": status, **more}
+
+
+def fresh(step: RunStep, content: bytes) -> str:
+    """The address of a run whose sources.json has ``content``."""
+    Run.objects.filter(pk=step.run_id).update(has_sources_generated=True)
+    ArtifactFactory(step=step, path="sources.json", content=content)
+    return url(step.run)
+
+
+def test_sources_have_a_table_of_their_own_stale_ones_first(
+    visitor_of: VisitorOf, step: RunStep
+) -> None:
+    limits = {"warn_after": {"count": 12, "period": "hour"}, "error_after": {"count": 1}}
+    found = [
+        source("fine", "pass", max_loaded_at_time_ago_in_s=90),
+        source("stale", "error", max_loaded_at="2026-11-20T06:00:00Z", criteria=limits),
+        source("<b>gone", "runtime error", error="relation does not exist"),
+    ]
+
+    page = text(visitor_of(step.run.account), fresh(step, json.dumps({"results": found}).encode()))
+
+    places = [page.index(name) for name in ("raw.&lt;b&gt;gone", "raw.stale", "raw.fine")]
+    assert places == sorted(places)
+    assert "warn after 12 hours" in page
+    assert "relation does not exist" in page
+    assert "1 m 30 s" in page
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"results": 1}', b'{"results": [1, {}]}', b"[" * 99_999]
+)
+def test_a_file_of_sources_that_is_none_does_no_harm(
+    visitor_of: VisitorOf, step: RunStep, content: bytes
+) -> None:
+    assert "<bdi>broke</bdi>" in text(visitor_of(step.run.account), fresh(step, content))

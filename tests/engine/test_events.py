@@ -128,6 +128,16 @@ def test_half_a_character_is_no_end_of_a_run(
     assert [event.text for event in read_events(records.said.decode())][1] == "?!"
 
 
+def test_which_version_of_its_code_a_node_is_of_is_told(
+    log: EventLog, told: list[NodeEvent]
+) -> None:
+    info = {"unique_id": "model.shop.orders", "node_checksum": "ab12"}
+    log.feed(line(node_info=info))
+    log.feed(line(node_info={**info, "node_checksum": None}))
+
+    assert [event.checksum for event in told] == ["ab12", ""]
+
+
 def test_a_node_that_ended_is_told_with_what_came_of_it(
     log: EventLog, told: list[NodeEvent]
 ) -> None:

@@ -27,6 +27,7 @@ DONE = replace(
     message="INSERT 3",
     seconds=1.5,
     rows_affected=3,
+    checksum="ab12",
 )
 
 
@@ -54,6 +55,7 @@ def test_what_came_of_a_node_takes_the_place_of_its_beginning(recorder: RunRecor
 
     found = NodeResult.objects.get()
     assert (found.status, found.message, found.rows_affected) == ("success", "INSERT 3", 3)
+    assert found.checksum == "ab12"
 
 
 def test_a_node_that_its_step_never_finished_is_cancelled(recorder: RunRecorder) -> None:

@@ -231,3 +231,14 @@ def test_who_did_something_here_is_the_one_who_is_signed_in(
     assert (event.actor_kind, event.source) == ("user", "console")
     assert event.actor_name == job.account.memberships.get().user.email
     assert event.request_id == answer["X-Request-ID"]
+
+
+def test_a_page_of_events_asks_few_questions(
+    visitor_of: VisitorOf, account: Account, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(60):
+        audit.record(f"test.done{number:02}", account_id=account.pk)
+    visitor = visitor_of(account)
+
+    with django_assert_max_num_queries(15):
+        said(visitor, address(account))

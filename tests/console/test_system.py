@@ -245,3 +245,13 @@ def test_no_secret_is_in_the_bundle(superuser: Client, account: Account, setting
         archive.namelist()
     )
     assert AuditEvent.objects.filter(action="support_bundle.downloaded").exists()
+
+
+def test_the_page_asks_few_questions(
+    superuser: Client, account: Account, django_assert_max_num_queries: Any
+) -> None:
+    RunFactory(succeeded=True, job__environment__project__account=account)
+    said(superuser, address(account))  # the first look at an account is noted in the session
+
+    with django_assert_max_num_queries(15):
+        said(superuser, address(account))

@@ -21,11 +21,11 @@ from django.utils.timezone import now
 
 from ci.models import Report
 from jobsvc.console.system import health, room, versions
-from jobsvc.pending import pending_migrations
 from jobsvc.console.system.warnings import Recent
 from jobsvc.engine.plan import FailureClass
 from jobsvc.engine.redact import Redactor
 from jobsvc.notifications.models import Delivery, DeliveryStatus, Dispatch
+from jobsvc.pending import pending_migrations
 from jobsvc.runs.models import Run, ToolchainChange, WorkState
 
 MOST = 50  # rows of each kind

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import django
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count
 
 from environments.models import Environment
 from jobsvc.engine.toolchain import Installed, read_version
@@ -44,22 +43,12 @@ def of_service() -> list[tuple[str, str]]:
 
 def installed() -> list[InstalledDbt]:
     """The newest first. An environment or job counts where it asks for what this one is."""
-    asked_by_environments = Counter(
-        dict(
-            Environment.objects.active()
-            .values_list("dbt_version")
-            .annotate(number=Count("pk"))
-            .order_by()
-        )
+    places = Environment.objects.active().values_list(
+        "dbt_version", "project__account__default_dbt_version"
     )
-    defaults = Counter(
-        Environment.objects.active()
-        .filter(dbt_version="")
-        .values_list("project__account__default_dbt_version", flat=True)
-    )
-    asked_by_environments.pop("", None)
-    own = Job.objects.filter(state=State.ACTIVE).values_list("dbt_version", flat=True)
-    asked_by_jobs = Counter(text for text in own.exclude(dbt_version=None) if text)
+    asked_by_environments = Counter(own or default for own, default in places)
+    wanted = Job.objects.filter(state=State.ACTIVE).values_list("dbt_version", flat=True)
+    asked_by_jobs = Counter(text for text in wanted.exclude(dbt_version=None) if text)
     active = Counter(Run.objects.active().values_list("dbt_version", flat=True))
     here = toolchains.installed()
     newest = max(here.values(), key=lambda one: one.order, default=None)
@@ -69,7 +58,7 @@ def installed() -> list[InstalledDbt]:
             version=one.version,
             adapters=", ".join(one.adapters),
             hash_locked=bool(is_hash_locked(one)),
-            environments=_fitting(asked_by_environments + defaults, one, newest),
+            environments=_fitting(asked_by_environments, one, newest),
             jobs=_fitting(asked_by_jobs, one, newest),
             runs=active[one.version],
         )

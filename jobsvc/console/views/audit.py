@@ -66,7 +66,7 @@ class Shown:
 def audit_log(request: HttpRequest, membership: Membership) -> HttpResponse:
     """What was done, newest first; ``?before=`` is the cursor, the rest are filters."""
     filters = read(request)
-    events = filters.of(seen_events(membership))
+    events = filters.of(seen_events(request, membership))
     if before := number(request, "before"):
         events = events.filter(pk__lt=before)
     rows = list(events[: PAGE_SIZE + 1])
@@ -81,7 +81,7 @@ def audit_log(request: HttpRequest, membership: Membership) -> HttpResponse:
     context |= {
         "kinds": KINDS,
         "days": settings.AUDIT_DAYS,
-        "everything": membership.user.is_superuser,
+        "everything": request.user.is_authenticated and request.user.is_superuser,
         "of": rows[0].target_name if rows and filters.is_of_one_thing else "",
     }
     return page(request, membership, "console/audit.html", context)
@@ -96,7 +96,7 @@ def audit_export(request: HttpRequest, membership: Membership) -> HttpResponseBa
         raise BadRequest("An export is csv or json.")
     told = {"format": [None, kind]} | {name: [None, text] for name, text in filters.given.items()}
     taken = audit.record("audit_log.exported", account_id=membership.account_id, differences=told)
-    events = filters.of(seen_events(membership)).filter(pk__lt=taken.pk)
+    events = filters.of(seen_events(request, membership)).filter(pk__lt=taken.pk)
     name = f"audit-{membership.account_id}-{taken.created_at:%Y%m%d-%H%M%S}"
     if kind == "csv":
         return csv_response(f"{name}.csv", HEADING, _cells(events))

@@ -38,7 +38,7 @@ def for_superusers(view: SystemView) -> SystemView:
 
     @wraps(view)
     def guarded(request: HttpRequest, membership: Membership) -> HttpResponse:
-        if not membership.user.is_superuser:
+        if not is_superuser(request):
             raise PermissionDenied(
                 "This concerns the whole installation, so it is for its superusers. Ask whoever "
                 "runs it; `manage.py createsuperuser` makes one."
@@ -48,11 +48,16 @@ def for_superusers(view: SystemView) -> SystemView:
     return guarded
 
 
+def is_superuser(request: HttpRequest) -> bool:
+    """Whether whoever asks runs the installation."""
+    return request.user.is_authenticated and request.user.is_superuser
+
+
 @require_safe
 @member_of_account(may=Action.WRITE_ACCOUNT)
 def system(request: HttpRequest, membership: Membership) -> HttpResponse:
     """Health, versions, retention, room; ``?count=1`` counts what takes longer."""
-    superuser = membership.user.is_superuser
+    superuser = is_superuser(request)
     changes = list(ToolchainChange.objects.order_by("-pk")[:MOST_CHANGES]) if superuser else []
     context: dict[str, Any] = {
         "changes": changes,

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from accounts import audit
 from accounts.audited import CHANGED, IS_SET
@@ -66,6 +66,13 @@ DEFAULT_TOKEN_USER = "x-access-token"  # noqa: S105 - a user's name, not a secre
 # --- Projects ------------------------------------------------------------------------------
 
 
+def connections_for(project: Project) -> QuerySet[Connection]:
+    """The connections that ``project`` may use: the account's, and those that are its alone."""
+    own = Q(project=None) | Q(project=project.pk)
+    rows: QuerySet[Connection] = project.account.connections.active().filter(own)
+    return rows
+
+
 def define_project(project: Project) -> Project:
     """Save ``project``, new or changed.
 
@@ -80,7 +87,7 @@ def define_project(project: Project) -> Project:
                 "repository_id": account.repositories.active().filter(
                     Q(project=None) | Q(project=project.pk)
                 ),
-                "connection_id": account.connections.active(),
+                "connection_id": connections_for(project),
                 "docs_job_id": account.jobs.filter(project=project.pk, state=State.ACTIVE),
                 "freshness_job_id": account.jobs.filter(project=project.pk, state=State.ACTIVE),
             },
@@ -158,7 +165,7 @@ def define_environment(environment: Environment) -> Environment:
         _check_references(
             environment,
             {
-                "connection_id": project.account.connections.active(),
+                "connection_id": connections_for(project),
                 "credentials_id": project.credentials.active(),
                 "extended_attributes_id": project.extended_attributes.active(),
             },

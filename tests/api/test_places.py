@@ -150,3 +150,16 @@ def test_a_run_is_cancelled_only_where_the_token_may(account: Account) -> None:
     ]
 
     assert statuses == [200, 403]
+
+
+def test_a_project_does_not_use_a_connection_that_is_another_projects(account: Account) -> None:
+    theirs = kept_from(account)
+    mine = EnvironmentFactory(project__account=account)
+    client = token_in(account, project=mine.project)
+    base = f"/api/v3/accounts/{account.pk}/projects/{mine.project_id}/"
+    body = {"name": mine.name, "connection_id": theirs["connections"]}
+
+    as_environment = client.post(f"{base}environments/{mine.pk}/", body)
+    as_project = client.post(base, {"name": "mine", "connection_id": theirs["connections"]})
+
+    assert (as_environment.status_code, as_project.status_code) == (400, 400)

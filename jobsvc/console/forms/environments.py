@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 
+from environments.define import connections_for
 from environments.models import Connection, DeploymentType, Environment, EnvironmentType
 from jobsvc.console.forms.mappings import MappingField
 from jobsvc.runs import toolchains
@@ -55,15 +56,15 @@ class EnvironmentForm(forms.Form):
     def __init__(self, data: Any = None, *, environment: Environment) -> None:
         super().__init__(data)
         self.environment = environment
-        account = environment.project.account
-        self._choice("connection").queryset = account.connections.active().order_by("name", "pk")
+        usable = connections_for(environment.project)
+        self._choice("connection").queryset = usable.order_by("name", "pk")
         if default := environment.project.connection:
             self._choice("connection").empty_label = f"the project's: {default}"
         versions = toolchains.choices()
         if environment.dbt_version and environment.dbt_version not in versions:
             versions = [environment.dbt_version, *versions]
         self._choice("dbt_version").choices = [
-            ("", f"the account's: {account.default_dbt_version}"),
+            ("", f"the account's: {environment.project.account.default_dbt_version}"),
             *((version, version) for version in versions),
         ]
         attributes = environment.extended_attributes

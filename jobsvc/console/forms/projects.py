@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 
+from environments.define import connections_for
 from environments.models import Connection, Project
 
 # Of texts that no browser is to fill in, though a secret stands beside them.
@@ -51,7 +52,7 @@ class ProjectForm(forms.Form):
         super().__init__(data)
         self.project = project
         choice: Any = self.fields["connection"]
-        choice.queryset = project.account.connections.active().order_by("name", "pk")
+        choice.queryset = connections_for(project).order_by("name", "pk")
         repository = project.repository
         self.initial = {
             "name": project.name,

@@ -36,7 +36,7 @@ OF_ACCOUNTS = [
     if "account_id" in p.pattern.converters and "project_id" not in p.pattern.converters
 ]
 # Forms that only ask something of who filled them in, or are about themselves alone.
-THEIR_OWN = {"token_new", "notification_new", "cancel_queued", "calendar"}
+THEIR_OWN = {"token_new", "notification_new", "cancel_queued", "calendar", "mute_new"}
 
 
 def granted(account: Account, permission_set: str = "owner", **where: object) -> Client:

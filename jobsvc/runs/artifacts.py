@@ -14,7 +14,6 @@ from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Artifact, Run, RunStep
 from jobsvc.statuses import RunStatus
 
-
 # A docs step writes a run_results.json that calls every node a success, and a listing writes
 # one of its own; what the last build left speaks for the run, wherever it stands.
 RANK = Case(

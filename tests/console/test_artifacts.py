@@ -220,11 +220,11 @@ def test_a_document_is_read_as_a_folded_tree(visitor_of: VisitorOf) -> None:
 
     page = text(visitor, view)
 
-    assert '<b>metadata</b> <span class="mut">1 key</span>' in page
-    assert "<b>&lt;script&gt;</b>" in page
+    assert '<b><bdi>metadata</bdi></b> <span class="mut">1 key</span>' in page
+    assert "<b><bdi>&lt;script&gt;</bdi></b>" in page
     part = text(visitor, f'{view}&at=["metadata"]')
-    assert "<b>dbt</b> <code>&quot;1.11&quot;</code>" in part
-    assert "&lt;script&gt;</b>" not in part
+    assert "<b><bdi>dbt</bdi></b> <code>&quot;1.11&quot;</code>" in part
+    assert "&lt;script&gt;</bdi>" not in part
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def url(account: Account, name: str = "groups", *more: int) -> str:
 
 
 def text(response: object) -> str:
-    return " ".join(response.content.decode().split())  # type: ignore[attr-defined]  # a response
+    return " ".join(response.content.decode().split())  # type: ignore[attr-defined]  # every response has it
 
 
 def test_a_group_is_made_with_its_members(visitor_of: VisitorOf, account: Account) -> None:

@@ -32,7 +32,7 @@ def link_of(invitation: Invitation) -> str:
 
 
 def text(response: object) -> str:
-    return " ".join(response.content.decode().split())  # type: ignore[attr-defined]  # a response
+    return " ".join(response.content.decode().split())  # type: ignore[attr-defined]  # every response has it
 
 
 @pytest.fixture

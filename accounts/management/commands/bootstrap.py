@@ -80,7 +80,9 @@ def bootstrap(account_name: str, email: str, password: str | None) -> dict[str, 
         owner.set_password(password)
         owner.save(update_fields=["password"])
     Membership.objects.update_or_create(
-        account=account, user=owner, defaults={"permission_set": PermissionSet.OWNER}
+        account=account,
+        user=owner,
+        defaults={"permission_set": PermissionSet.OWNER, "is_active": True},
     )
     Token.objects.filter(account=account, user=owner, name=TOKEN_NAME, state=State.ACTIVE).update(
         state=State.DELETED

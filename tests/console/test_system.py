@@ -123,6 +123,7 @@ def test_what_would_go_now_is_counted_when_asked(
     counted = said(superuser, f"{address(account)}?count=1")
     assert "0 runs" in counted
     assert "JOBSVC_AUDIT_DAYS" in counted
+    assert "0 of git hosts" in counted
     assert "Of the installation" in counted
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
@@ -15,7 +16,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.timezone import now
 
 from accounts.audit import AuditEvent
-from ci.models import WebhookDelivery
+from ci.models import CISchema, WebhookDelivery
 from jobsvc.runs.models import Artifact, Run
 from jobsvc.runs.prune import doomed
 
@@ -42,14 +43,21 @@ def rules() -> list[Rule]:
 
 def to_go() -> dict[str, str]:
     """What the daily cleaning would remove now, by the setting that says so."""
-    going = doomed(now())
+    moment = now()
+    going = doomed(moment)
+    days = settings.KEEP_DELIVERIES_DAYS
+    old = WebhookDelivery.objects.filter(received_at__lt=moment - timedelta(days=days), due_at=None)
+    deliveries = old.count() if days > 0 else 0
+    schemas = CISchema.objects.filter(due_at__lte=moment).count()
     freed = filesizeformat(going.artifact_bytes)
     return {
         "JOBSVC_KEEP_RUNS_DAYS": f"{len(going.runs)} runs",
         "JOBSVC_KEEP_LOGS_DAYS": f"logs of {len(going.logs)} other runs",
         "JOBSVC_KEEP_ARTIFACTS_DAYS": f"artifacts of {len(going.artifacts)} other runs; "
         f"{freed} in all; {len(going.in_use)} runs stay because something needs them",
-        "JOBSVC_AUDIT_DAYS": f"{AuditEvent.objects.past_keeping(now()).count()} events",
+        "JOBSVC_KEEP_DELIVERIES_DAYS": f"{deliveries} of git hosts",
+        "JOBSVC_AUDIT_DAYS": f"{AuditEvent.objects.past_keeping(moment).count()} events",
+        "JOBSVC_CI_SCHEMA_TTL_DAYS": f"{schemas} are due to be dropped",
     }
 
 

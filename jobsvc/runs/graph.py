@@ -285,10 +285,12 @@ def _kept(artifact: Artifact) -> ManifestGraph:
     except ManifestGraph.DoesNotExist:
         small, code = _worked_out(artifact)
     # Two that look at once work out the same.
-    return ManifestGraph.objects.get_or_create(
+    kept, _is_new = ManifestGraph.objects.get_or_create(
         artifact=artifact,
         defaults={"packed": zlib.compress(small), "code": zlib.compress(code)},
-    )[0]
+    )
+    artifact.graph = kept  # the other's, too, is known from now on
+    return kept
 
 
 def _worked_out(artifact: Artifact) -> tuple[bytes, bytes]:

@@ -227,6 +227,20 @@ def test_a_large_manifest_is_worked_out_once_and_read_at_once_from_then_on() -> 
     assert len(ManifestGraph.objects.get().packed) < artifact.size / 10
 
 
+def test_two_that_look_at_once_see_the_same() -> None:
+    run = RunFactory(succeeded=True)
+    left(RunStepFactory(run=run), ALPHABET)
+    first, second = manifest_of_run(run), manifest_of_run(run)
+    assert first is not None
+    assert second is not None
+
+    for artifact in (first, second):
+        found = graph_of(artifact)
+        assert found is not None
+        assert code_of(found, "model.shop.b") == "select 1 as b"
+    assert ManifestGraph.objects.count() == 1
+
+
 def test_a_graph_goes_with_its_artifact() -> None:
     graph(ALPHABET)
     Artifact.objects.all().delete()

@@ -11,11 +11,18 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.audit import AuditEvent
+from accounts.models import Grant, Group
 from environments.docs_links import make_link, text_of
 from environments.models import DeploymentType, DocsLink, Project
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
-from tests.factories import ArtifactFactory, JobFactory, RunFactory, RunStepFactory
+from tests.factories import (
+    ArtifactFactory,
+    JobFactory,
+    MembershipFactory,
+    RunFactory,
+    RunStepFactory,
+)
 
 VisitorOf = Callable[..., Client]
 
@@ -146,6 +153,21 @@ def test_a_viewer_makes_nothing_public(visitor_of: VisitorOf, job: Job) -> None:
     answer = visitor_of(job.account, "job_viewer").post(link(job.project), {"then": "make"})
 
     assert answer.status_code == 403
+    assert not DocsLink.objects.exists()
+
+
+def test_who_holds_one_environment_alone_makes_nothing_public(job: Job) -> None:
+    member = MembershipFactory(account=job.account, permission_set="")
+    group = Group.objects.create(account=job.account, name="Analysts")
+    group.members.add(member)
+    Grant.objects.create(
+        group=group, permission_set="admin", project=job.project, environment=job.environment
+    )
+    client = Client()
+    client.force_login(member.user)
+
+    assert "Public address" not in text(client, docs(job.project))
+    assert client.post(link(job.project), {"then": "make"}).status_code == 403
     assert not DocsLink.objects.exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from csp.constants import SELF
 from csp.decorators import csp_update
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
@@ -77,6 +78,11 @@ def docs_link(request: HttpRequest, membership: Membership, project_id: int) -> 
     """Make the public address of a project's documentation, make it anew, or close it."""
     projects = Project.objects.of_account(membership.account_id).active()
     project = get_object_or_404(projects, pk=project_id)
+    if not membership.may(Action.WRITE_SETTINGS, project):
+        raise PermissionDenied(
+            "A public address opens the documentation of the whole project. "
+            "Ask somebody who may change all of it."
+        )
     if request.POST.get("then") == "close":
         close_link(project)
         messages.success(request, "The documentation is public no more: its address shows nothing.")

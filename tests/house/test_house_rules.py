@@ -177,10 +177,16 @@ def test_no_import_hides_inside_a_function() -> None:
     assert hidden == []
 
 
+# Sign-ins, second factors and who is in a group are told by no other means, whoever changes them;
+# what follows there is a line in the audit log, and nothing else.
+HEARS = "accounts/heard.py"
+
+
 def test_nothing_happens_by_a_signal_of_django() -> None:
     signals = [
         f"{name}:{node.lineno}"
         for name, tree in parsed(*PRODUCT)
+        if name != HEARS
         for node in ast.walk(tree)
         if (
             isinstance(node, ast.ImportFrom)

@@ -21,7 +21,7 @@ from environments import variables
 from environments.models import EnvironmentVariable, Project
 from jobsvc.console.job_changes import Setting, in_words
 from jobsvc.console.jobs_file import MARK, VARIABLES, Entry, identifier_of, read, without_mark
-from jobsvc.jobs.define import define_job
+from jobsvc.jobs.define import ChangedMeanwhile, define_job
 from jobsvc.jobs.document import COMPLETION, document_of, put
 from jobsvc.jobs.models import Job, JobQuerySet
 from jobsvc.jobs.revisions import differences
@@ -143,6 +143,8 @@ def _apply(entry: Entry, project: Project, jobs: Sequence[Job], membership: Memb
         with transaction.atomic():
             _define(planned, project, jobs, membership)
             _set_values(planned, project)
+    except ChangedMeanwhile:
+        entry.refuse("", "Somebody saved this job just now. Look once more at what is changed.")
     except ValidationError as refused:
         for place, sentences in _by_place(refused).items():
             for sentence in sentences:
@@ -184,7 +186,7 @@ def _define(
             raise ValidationError({"dbt_version": str(refused)}) from refused
     if there is None and "job_type" not in document:
         job.job_type = "scheduled" if job.triggers_schedule else "other"
-    define_job(job, completion=completion)
+    define_job(job, completion=completion, as_read_at=there.updated_at if there else None)
     if there is not None:
         planned.settings = in_words(membership, differences(before, document_of(job)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
@@ -216,6 +216,8 @@ def environment_credentials(
         messages.warning(request, "Choose a connection first: it says what signing in takes.")
         return redirect("console:environment_edit", *ids)
     row = _credentials_of(environment, connection)
+    if row.pk is not None:
+        _refuse_where_others_share(membership, row)
     where, who = _credential_forms(request, row)
     if request.method == "POST" and all([where.is_valid(), who.is_valid()]):
         row.default_schema = where.cleaned_data["schema"]
@@ -238,6 +240,16 @@ def environment_credentials(
         "who": who,
     }
     return page(request, membership, "console/environment_credentials.html", context)
+
+
+def _refuse_where_others_share(membership: Membership, row: Credentials) -> None:
+    """Whoever changes credentials changes them for each environment that signs in with them."""
+    sharing = row.environments.active()
+    if seen(membership, sharing, Action.WRITE_SETTINGS).count() < sharing.count():
+        raise PermissionDenied(
+            "Other environments sign in with these credentials, and you may not change all of "
+            f"those. Ask somebody who may {Action.WRITE_SETTINGS.label} in the whole project."
+        )
 
 
 def _credentials_of(environment: Environment, connection: Connection) -> Credentials:

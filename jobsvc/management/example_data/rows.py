@@ -82,4 +82,5 @@ def _insert(table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]])
                     copy.write_row(row)
         else:
             places = ", ".join(["%s"] * len(columns))
-            cursor.executemany(f"INSERT INTO {into} VALUES ({places})", list(rows))  # noqa: S608
+            insert = f"INSERT INTO {into} VALUES ({places})"  # noqa: S608 - quoted names alone
+            cursor.executemany(insert, list(rows))

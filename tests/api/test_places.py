@@ -10,7 +10,12 @@ from accounts.models import Account, Grant, Token
 from tests.api.addresses import Address, addresses
 from tests.api.test_tenancy import call, furnished, named
 from tests.conftest import JSONClient, client_with
-from tests.factories import EnvironmentFactory, JobFactory, RunFactory
+from tests.factories import (
+    EnvironmentFactory,
+    ExtendedAttributesFactory,
+    JobFactory,
+    RunFactory,
+)
 
 ALL = addresses()
 WITH_ID = [address for address in ALL if {"pk", "project_id"} & set(address.names)]
@@ -163,3 +168,23 @@ def test_a_project_does_not_use_a_connection_that_is_another_projects(account: A
     as_project = client.post(base, {"name": "mine", "connection_id": theirs["connections"]})
 
     assert (as_environment.status_code, as_project.status_code) == (400, 400)
+
+
+def test_an_environment_does_not_take_what_is_another_environments(account: Account) -> None:
+    mine = EnvironmentFactory(project__account=account)
+    attributes = ExtendedAttributesFactory(project=mine.project)
+    theirs = EnvironmentFactory(project=mine.project, extended_attributes=attributes)
+    client = token_in(account, project=mine.project, environment=mine)
+    path = f"/api/v3/accounts/{account.pk}/projects/{mine.project_id}/environments/{mine.pk}/"
+    own = {"name": mine.name, "credentials_id": mine.credentials_id}
+
+    statuses = [
+        client.post(path, own | taken).status_code
+        for taken in (
+            {},
+            {"credentials_id": theirs.credentials_id},
+            {"extended_attributes_id": theirs.extended_attributes_id},
+        )
+    ]
+
+    assert statuses == [200, 400, 400]

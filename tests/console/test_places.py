@@ -198,18 +198,19 @@ def test_jobs_may_be_put_only_into_environments_that_one_may_write_in(account: A
     assert production.pk not in offered
 
 
+@pytest.mark.parametrize("name", ["environment_credentials", "environment_rotate"])
 @pytest.mark.parametrize(("shared", "status"), [(True, 403), (False, 200)])
 def test_credentials_are_changed_only_where_all_that_share_them_may_be(
-    account: Account, shared: bool, status: int
+    account: Account, shared: bool, status: int, name: str
 ) -> None:
-    mine = EnvironmentFactory(project__account=account)
+    mine = EnvironmentFactory(
+        project__account=account, credentials__secrets={"password": "the-secret"}
+    )
     if shared:
         EnvironmentFactory(project=mine.project, credentials=mine.credentials)
     visitor = granted(account, "admin", project=mine.project, environment=mine)
 
-    page = visitor.get(
-        reverse("console:environment_credentials", args=[account.pk, mine.project_id, mine.pk])
-    )
+    page = visitor.get(reverse(f"console:{name}", args=[account.pk, mine.project_id, mine.pk]))
 
     assert page.status_code == status
 

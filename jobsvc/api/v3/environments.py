@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import QuerySet
 from rest_framework import serializers
 
+from accounts.roles import Action
 from environments.define import define_environment, delete_environment
 from environments.models import DeploymentType, Environment, EnvironmentType
 from jobsvc.api.base import Body, Creates, Deletes, Lists, Reads, Updates
@@ -82,7 +83,25 @@ class OneEnvironment(Updates[Environment], Reads[Environment], _OfProject):
     """One of them. A POST is a full replacement."""
 
     def update(self, row: Environment, values: dict[str, Any]) -> Environment:
+        self._check_taken(row, values)
         return define_environment(fill(row, dict.fromkeys(REPLACED) | values))
+
+    def _check_taken(self, row: Environment, values: dict[str, Any]) -> None:
+        """Refuse what is the project's, other environments' perhaps, to a token for ``row`` alone:
+        with the credentials of production it could write there.
+        """
+        project = self.project
+        for name, rows in (
+            ("credentials_id", project.credentials.all()),
+            ("extended_attributes_id", project.extended_attributes.all()),
+        ):
+            pk = values.get(name)
+            if pk in (None, getattr(row, name)):
+                continue
+            if not self.seen(rows, Action.WRITE_SETTINGS).filter(pk=pk).exists():
+                raise serializers.ValidationError(
+                    {name: f"There is no such thing as {pk} to use here. Check the id."}
+                )
 
     def delete_row(self, row: Environment) -> Environment:
         return delete_environment(row)

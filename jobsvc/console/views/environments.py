@@ -307,6 +307,7 @@ def environment_rotate(
             request, f"{environment} signs in without a secret. There is none to rotate."
         )
         return redirect("console:environment", *ids)
+    _refuse_where_others_share(membership, credentials)
     form = RotateForm(request.POST or None, names=credentials.secrets)
     if request.method == "POST" and form.is_valid():
         try:

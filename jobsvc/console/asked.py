@@ -9,6 +9,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import now
 
 TODAY = "today"
+LONGEST_DATE = len("2026-11-21")
 LARGEST_NUMBER = 10**18  # what a 64-bit column holds, and more than there will ever be
 
 
@@ -26,11 +27,10 @@ def moment(text: str, *, end: bool = False) -> datetime | None:
     if text == TODAY:
         text = f"{now().astimezone(UTC):%Y-%m-%d}"
     try:
+        if len(text) <= LONGEST_DATE:  # which Django would read as a moment, too
+            day = datetime.combine(date.fromisoformat(text), time(), UTC)
+            return day + timedelta(days=1) if end else day
         found = parse_datetime(text)
-        if found is not None:
-            found = found.replace(tzinfo=found.tzinfo or UTC)
-            return found.astimezone(UTC)
-        day = datetime.combine(date.fromisoformat(text), time(), UTC)
-        return day + timedelta(days=1) if end else day
+        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC) if found else None
     except (ValueError, OverflowError):
         return None

@@ -114,7 +114,7 @@ def read(request: HttpRequest) -> AuditFilters:
     given = {name: text.replace("\0", "") for name, text in texts.items() if text}
     problems = []
     for name in ("since", "until"):
-        if name in given and moment(given[name]) is None:
+        if name in given and moment(given[name], end=name == "until") is None:
             problems.append(f"“{given.pop(name)}” is no date. Write it like 2026-11-21.")
     project = given.get("project", "0")
     if not (project.isascii() and project.isdigit() and int(project) < LARGEST_NUMBER):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import now
 
 from accounts import audit
 from accounts.audit import Actor, AuditEvent
@@ -93,6 +94,8 @@ def test_one_thing_has_its_history(visitor_of: VisitorOf, job: Any) -> None:
     [
         ({"since": "2000-01-01"}, True),
         ({"until": "2000-01-01"}, False),
+        ({"since": "today", "until": "today"}, True),
+        ({"until": f"{now():%Y-%m-%d}"}, True),
         ({"since": "9999-01-01"}, False),
     ],
 )
@@ -113,6 +116,7 @@ def test_events_are_found_by_when_they_were(
         {"kind": "\0", "id": "'"},
         {"before": "-1"},
         {"until": "0000-00-00"},
+        {"until": "9999-12-31"},
     ],
 )
 def test_what_cannot_be_read_breaks_nothing(

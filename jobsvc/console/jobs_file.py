@@ -24,6 +24,7 @@ MOST_JOBS = 200
 MOST_NODES = 50_000  # of a file, each alias counted as what it stands for
 
 MARK = re.compile(r"\s*\[\[([*:a-zA-Z0-9_-]+)\]\]")
+SURROGATE = re.compile("[\ud800-\udfff]")  # halves of characters, which nothing can store
 IDENTIFIER = re.compile(r"[a-zA-Z0-9_-]{1,100}")
 VARIABLES = "custom_environment_variables"
 TRIGGERS = ("github_webhook", "git_provider_webhook", "schedule", "on_merge")
@@ -245,7 +246,8 @@ def _lines_of(node: yaml.Node | None, place: str = "", deep: int = 4) -> Iterato
 
 
 def _measure(root: yaml.Node | None) -> None:
-    """Refuse a file whose aliases blow it up, before anything is made of it.
+    """Refuse a file whose aliases blow it up, or whose texts are none, before anything is made
+    of it.
 
     Raises:
         Unreadable
@@ -258,6 +260,11 @@ def _measure(root: yaml.Node | None) -> None:
             return sizes[id(node)]
         if id(node) in open_:
             raise Unreadable("An alias in it stands for itself.", node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
+            raise Unreadable(
+                "This is no YAML: it holds characters that cannot be shown.",
+                node.start_mark.line + 1,
+            )
         open_.add(id(node))
         total = 1
         if isinstance(node, yaml.MappingNode):

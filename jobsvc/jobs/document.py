@@ -22,6 +22,7 @@ Reader = Callable[[Any], Any]
 
 COMPLETION = "job_completion_trigger_condition"
 LARGEST = 2**31 - 1  # what a column of whole numbers holds
+NEEDED = ("project", "environment")  # columns that are never empty
 COST_FEATURES = ("state_aware_orchestration", "efficient_testing", "dbt_state")
 
 
@@ -232,7 +233,8 @@ def put(document: Mapping[str, Any], job: Job) -> Completion | None:
     ):
         if place in document:
             try:
-                setattr(job, column, _row(document[place], rows, word))
+                row = _row(document[place], rows, word, needed=column in NEEDED)
+                setattr(job, column, row)
             except Unreadable as refused:
                 problems[place] = str(refused)
     if "schedule" in document:
@@ -252,8 +254,10 @@ def put(document: Mapping[str, Any], job: Job) -> Completion | None:
     return completion
 
 
-def _row(value: Any, rows: QuerySet[Any], word: str) -> Any:
+def _row(value: Any, rows: QuerySet[Any], word: str, *, needed: bool) -> Any:
     pk = _number_or_none(value)
+    if pk is None and needed:
+        raise Unreadable(f"A job needs its {word}: give its id.")
     if pk is None:
         return None
     row = rows.filter(pk=pk, state=State.ACTIVE).first()

@@ -275,6 +275,7 @@ def test_what_changed_since_it_was_looked_at_is_shown_anew(
         ({"custom_environment_variables": [{"DBT_A": None}]}, "custom_environment_variables:", ""),
         ({"deferring_job_definition_id": 10**9}, "deferring_job_definition_id:", "no job"),
         ({"name": "a\x00b"}, "nightly:", "NUL"),
+        ({"environment_id": None}, "environment_id:", "needs"),
         ({"job_type": "adaptive", "name": ""}, "name:", "name"),
     ],
 )
@@ -320,6 +321,8 @@ def test_two_entries_of_one_job_are_refused(
         "!!python/object/apply:os.system ['true']",
         "jobs: {? [1] : 2, ? {a: b} : 3}",
         "a: " + "9" * 5000,
+        'jobs: {a: {name: "\\ud800"}}',
+        'jobs: {a: {"\\ud800": 1}}',
         "[" * 5000,
         "\x00",
         "x" * (256 * 1024 + 1),

@@ -259,7 +259,7 @@ def test_a_connection_is_tested_from_the_list(visitor_of: VisitorOf, account: Ac
     assert "The settings are complete" in visitor.post(test, follow=True).content.decode()
 
 
-@pytest.mark.parametrize("project", ["", "9" * 30, "x", "1\0"])
+@pytest.mark.parametrize("project", ["", "9" * 30, "9" * 5000, "x", "1\0"])
 def test_a_project_that_is_none_gets_no_job(
     visitor_of: VisitorOf, account: Account, project: str
 ) -> None:

@@ -230,7 +230,8 @@ def setup_job(request: HttpRequest, membership: Membership) -> HttpResponse:
     account = membership.account
     project_id = request.POST.get("project", "")
     project = get_object_or_404(
-        account.projects.active(), pk=project_id if project_id.isdecimal() else 0
+        account.projects.active(),
+        pk=project_id if project_id.isdecimal() and len(project_id) < 19 else 0,
     )
     environment = _environment_of(project)
     if not membership.may(Action.WRITE_JOBS) or environment is None:

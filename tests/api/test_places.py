@@ -188,3 +188,16 @@ def test_an_environment_does_not_take_what_is_another_environments(account: Acco
     ]
 
     assert statuses == [200, 400, 400]
+
+
+def test_a_run_is_not_retried_into_an_environment_where_the_token_may_not_run(
+    account: Account,
+) -> None:
+    run = RunFactory(job__environment__project__account=account, failed=True)
+    client = token_in(account, project=run.project, environment=run.environment)
+    run.job.environment = EnvironmentFactory(project=run.project)
+    run.job.save()
+
+    answer = client.post(f"/api/v2/accounts/{account.pk}/runs/{run.pk}/retry/")
+
+    assert answer.status_code == 403

@@ -215,6 +215,55 @@ def test_credentials_are_changed_only_where_all_that_share_them_may_be(
     assert page.status_code == status
 
 
+@pytest.fixture
+def moved(account: Account) -> Run:
+    """A failed run in staging, with a name to look for, of a job that is in production now."""
+    staging = EnvironmentFactory(project__account=account)
+    run = RunFactory(
+        job=JobFactory(environment=staging),
+        failed=True,
+        git_branch=SECRET,
+        status_message=SECRET,
+        trigger__cause=SECRET,
+    )
+    run.job.environment = EnvironmentFactory(project=staging.project)
+    run.job.save()
+    return run
+
+
+def test_a_run_is_not_retried_into_an_environment_where_one_may_not_run(
+    account: Account, moved: Run
+) -> None:
+    visitor = granted(account, project=moved.project, environment=moved.environment)
+    url = reverse("console:run_retry", args=[account.pk, moved.project_id, moved.pk])
+
+    assert visitor.post(url).status_code == 403
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["job", "launch", "job_runs"])
+def test_of_a_job_that_was_moved_only_the_runs_that_one_may_see_are_told(
+    account: Account, moved: Run, name: str
+) -> None:
+    visitor = granted(account, project=moved.project, environment=moved.job.environment)
+    url = reverse(f"console:{name}", args=[account.pk, moved.project_id, moved.job_id])
+
+    page = visitor.get(url, follow=True)
+
+    assert page.status_code == 200
+    assert SECRET not in page.content.decode()
+    assert f"/runs/{moved.pk}/" not in page.content.decode()
+
+
+def test_the_launchpad_takes_nothing_from_a_run_that_one_may_not_see(
+    account: Account, moved: Run
+) -> None:
+    visitor = granted(account, project=moved.project, environment=moved.job.environment)
+    url = reverse("console:launch", args=[account.pk, moved.project_id, moved.job_id])
+
+    assert visitor.get(url, {"from": moved.pk}).status_code == 404
+
+
 VIEWER, OPERATOR, EDITOR, ADMIN, OWNER = "job_viewer", "job_runner", "job_admin", "admin", "owner"
 ROLES = [VIEWER, OPERATOR, EDITOR, ADMIN, OWNER]
 LEAST = {

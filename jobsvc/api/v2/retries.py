@@ -58,6 +58,7 @@ class RetryRun(Resource[Run]):
 
     def post(self, request: Request, **path: Any) -> Answer:
         run = self.row()
+        self.check_place(run.job)  # the new run is where the job is now
         asked = self.values(partial=False).get("extensions") or {"git": Git.LATEST, "force": False}
         try:
             new = retry_run(

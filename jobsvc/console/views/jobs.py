@@ -91,7 +91,7 @@ def job_detail(
     wanted = LONG_TREND if number(request, "runs") == LONG_TREND else TREND
     by_tens = request.GET.get("scale") == BY_TENS
     newest = list(
-        Run.objects.filter(job=job)
+        seen(membership, Run.objects.filter(job=job))
         .select_related("job", "environment", "trigger", "trigger__user")
         .defer("configuration", "isolation")
         .order_by("-pk")[:wanted]

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.models import Membership
 from accounts.roles import Action
-from jobsvc.console.access import member_of_account, page
+from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.asked import number
 from jobsvc.console.forms.launch import LaunchForm, query_of, values_of_run
 from jobsvc.console.launch_preview import preview
@@ -47,7 +47,7 @@ def launch(
     earlier: Run | None = None
     hidden: list[str] = []
     if (run_id := number(request, "from")) is not None:
-        runs = Run.objects.filter(job=job).select_related("trigger", "job")
+        runs = seen(membership, Run.objects.filter(job=job)).select_related("trigger", "job")
         earlier = get_object_or_404(runs, pk=run_id)
         values, hidden = values_of_run(earlier)
         initial |= values
@@ -82,7 +82,7 @@ def launch(
         "previewed": do == "preview" and form.is_valid(),
         "preview": shown,
         "may_write_job": membership.may(Action.WRITE_JOBS, job),
-        "branches": _branches(job),
+        "branches": _branches(job, membership),
         "earlier": earlier,
         "hidden": hidden,
         "usual": usual_lengths([job]).get(job.pk),
@@ -92,9 +92,9 @@ def launch(
     return page(request, membership, "console/launch.html", context)
 
 
-def _branches(job: Job) -> list[str]:
+def _branches(job: Job, membership: Membership) -> list[str]:
     """Branches that runs of the project were of lately, to choose from."""
-    runs = Run.objects.filter(account=job.account_id, project=job.project_id)
+    runs = seen(membership, Run.objects.filter(account=job.account_id, project=job.project_id))
     lately = runs.order_by("-pk").values_list("git_branch", flat=True)[:RUNS_LOOKED_AT]
     return sorted({branch for branch in lately if branch})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods
@@ -25,6 +25,11 @@ def run_retry(
     if request.method != "POST":
         context = {"run": run, "why_not": why_no_retry(run), "retry": retry_plan(run)}
         return page(request, membership, "console/run_retry.html", context)
+    if not membership.may(Action.RUN, run.job):
+        raise PermissionDenied(
+            "The job is in another environment now, where your role does not let you start runs. "
+            "Ask an owner of the account for one that does."
+        )
     try:
         new = retry_run(run, user=membership.user)
     except RetryRefused as refused:

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 from accounts.models import Membership
 from environments.models import Environment
 from environments.variables import MASK, masked, resolve
-from jobsvc.console.access import member_of_account
+from jobsvc.console.access import member_of_account, seen
 from jobsvc.console.git_pages import commit_page, commits_between
 from jobsvc.console.views.run_header import run_of, run_page
 from jobsvc.engine.errors import RunFailure
@@ -74,7 +74,8 @@ def run_config(
         "connection", "project__connection", "credentials", "extended_attributes"
     ).get(pk=run.environment_id)
     since_success = request.GET.get("with") == SUCCESS
-    earlier = Run.objects.filter(job=run.job_id, pk__lt=run.pk).select_related("environment")
+    earlier = seen(membership, Run.objects.filter(job=run.job_id, pk__lt=run.pk))
+    earlier = earlier.select_related("environment")
     if since_success:
         earlier = earlier.filter(status=RunStatus.SUCCESS)
     other = earlier.order_by("-pk").first()

@@ -101,7 +101,7 @@ def header_of(run: Run, membership: Membership) -> dict[str, Any]:
 
 
 def _may_start(run: Run, membership: Membership) -> bool:
-    return run.job.state == State.ACTIVE and membership.may(Action.RUN, run)
+    return run.job.state == State.ACTIVE and membership.may(Action.RUN, run.job)
 
 
 def may_retry(run: Run, membership: Membership) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from django.contrib.auth.views import redirect_to_login
@@ -13,12 +13,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
 from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.models import Membership
 from accounts.policy import Spot
 from accounts.roles import Action
-from environments.models import Environment
+from environments.models import Environment, Project
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import Run
 from jobsvc.statuses import State
@@ -101,6 +102,12 @@ def seen(membership: Membership, rows: Rows, action: Action = Action.READ) -> Ro
     return membership.access.rows(rows, action)
 
 
+def projects_of(membership: Membership) -> list[Project]:
+    """The projects in use that this member may see anything of, by name."""
+    projects = Project.objects.of_account(membership.account_id).active()
+    return list(seen(membership, projects).order_by("name", "pk"))
+
+
 def veil(membership: Membership, jobs: Iterable[Job]) -> None:
     """Take the names out of what ``jobs`` follow and defer to and this member may not see.
 
@@ -161,6 +168,8 @@ def page(
         "membership": membership,
         "account": membership.account,
         "may_run": membership.access.may_somewhere(Action.RUN, project_id),
+        # Asked of the database where it is first needed: rows of several projects say of which.
+        "all_projects": SimpleLazyObject(partial(projects_of, membership)),
     }
     response = render(request, template, shell | context)
     # The same address has two faces, and shows what only this person may see.

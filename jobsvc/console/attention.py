@@ -130,7 +130,7 @@ def _failing(membership: Membership) -> list[Failing]:
             ),
             since=Subquery(row.annotate(since=Min("finished_at")).values("since")),
         )
-        .select_related("job", "environment")
+        .select_related("project", "job", "environment")
         .defer("configuration", "isolation", "state_used", "built_schemas")
         .order_by("-pk")[:MOST]
     )

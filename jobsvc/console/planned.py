@@ -48,9 +48,11 @@ class Planned:
     def address(self) -> str:
         return reverse("console:job", args=[self.job.account_id, self.job.project_id, self.job.pk])
 
-    def line(self) -> Line:
-        """Its line of the picture."""
+    def line(self, *, with_project: bool = False) -> Line:
+        """Its line of the picture, ``with_project`` behind the job's name."""
         name, rests = str(self.job), self._rest()
+        if with_project:
+            name = f"{name} · {self.job.project}"
         if self.often:
             words = f"{self.words}: too often for marks"
             return Line(name, self.address, always=words, rests=rests)

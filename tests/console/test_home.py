@@ -64,6 +64,16 @@ def test_a_job_whose_last_run_failed_is_shown_with_its_error(visitor_of: Visitor
     assert f">Run #{run.pk}</a>" in page
 
 
+def test_rows_name_their_project_where_there_are_several(visitor_of: VisitorOf) -> None:
+    run = RunFactory(failed=True, job__environment__project__name="Finance")
+    visitor = visitor_of(run.account)
+    assert "<bdi>Finance</bdi> ·" not in text(visitor, run.account)
+
+    JobFactory(environment__project__account=run.account)
+
+    assert "<bdi>Finance</bdi> ·" in text(visitor, run.account)
+
+
 def test_failures_in_a_row_are_counted_from_the_first_since_a_success(
     visitor_of: VisitorOf,
 ) -> None:
@@ -321,7 +331,7 @@ def test_the_next_hours_are_listed_and_drawn(visitor_of: VisitorOf) -> None:
     page = text(visitor_of(job.account), job.account)
     ahead = page[page.index("Next 12 hours") :]
 
-    assert "1 runs are planned for the next 12 hours" in ahead
+    assert "1 run planned for the next 12 hours" in ahead
     assert "in 3 h" in ahead
     assert "Soon" in ahead
     assert "Off" not in ahead

@@ -46,7 +46,7 @@ def test_a_job_is_listed_with_its_next_times_and_drawn_for_seven_days(
 
     page = text(visitor_of(job.account), schedule_of(job.account))
 
-    assert "7 runs of 1 jobs in the next 7 days" in page
+    assert "7 runs of 1 job in the next 7 days" in page
     assert page.count('class="planned"') == 7
     assert "usually 1 m 20 s" in page
     assert "At 02:00 every day UTC" in page

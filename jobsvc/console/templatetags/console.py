@@ -18,7 +18,7 @@ from django.utils.timezone import now
 from accounts.models import Membership
 from accounts.roles import Action
 from environments.models import DeploymentType, Environment, Project
-from jobsvc.console.access import seen
+from jobsvc.console.access import projects_of
 from jobsvc.console.places import GROUPS
 from jobsvc.jobs.extensions import Mode
 from jobsvc.jobs.models import CompletionTrigger, Job
@@ -205,8 +205,7 @@ def side(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
     """The bar beside every page: where one is, where one can go, who one is."""
     request = context["request"]
     account = membership.account
-    of_account = Project.objects.of_account(account.pk).active()
-    projects = list(seen(membership, of_account).order_by("name", "pk"))
+    projects = context.get("all_projects") or projects_of(membership)
     project = _project(request, projects)
     groups = []
     for group in GROUPS:

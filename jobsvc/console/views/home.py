@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Case, CharField, Count, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Cast, Coalesce, Substr
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils.timezone import now
 from django.views.decorators.http import require_safe
@@ -103,7 +104,7 @@ def _unfinished(membership: Membership) -> Any:
     nodes = NodeResult.objects.filter(run=OuterRef("pk"), finished_at__isnull=False)
     return (
         seen(membership, Run.objects.of_account(membership.account_id).unfinished())
-        .select_related("account", "job", "environment")
+        .select_related("account", "project", "job", "environment")
         .defer("configuration", "isolation")
         .annotate(
             steps_all=Coalesce(Subquery(steps.annotate(n=Count("pk")).values("n")), 0),
@@ -152,7 +153,7 @@ def _ahead(scheduled: Sequence[Job], moment: datetime) -> dict[str, Any]:
         (plan for plan in plans if plan.moments), key=lambda plan: (plan.moments[0], plan.job.pk)
     )
     marks = sum(len(line.marks) for line in lines)
-    words = f"{marks} runs are planned for the next 12 hours"
+    words = f"{marks} run{pluralize(marks)} planned for the next 12 hours"
     picture = timeline(lines, start=moment, end=until, words=words, in_one=True)
     return {
         "picture": picture if marks else None,

@@ -55,7 +55,7 @@ def queue(request: HttpRequest, membership: Membership) -> HttpResponse:
     account = membership.account
     unfinished = (
         Run.objects.of_account(account.pk)
-        .select_related("job", "environment", "trigger")
+        .select_related("job", "project", "environment", "trigger")
         .defer("configuration", "isolation", "state_used")
     )
     active = list(seen(membership, unfinished.active().order_by("pk")))

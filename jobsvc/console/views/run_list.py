@@ -39,7 +39,7 @@ def run_list(request: HttpRequest, membership: Membership) -> HttpResponse:
     runs = filters.of(of_account, before=before, down_to=looked_to)
     shown = list(
         runs.select_related(
-            "job", "environment", "trigger", "trigger__user", "trigger__api_token"
+            "job", "project", "environment", "trigger", "trigger__user", "trigger__api_token"
         ).defer("configuration", "isolation", "state_used", "built_schemas")[: PAGE_SIZE + 1]
     )
     older = shown[PAGE_SIZE - 1].pk if len(shown) > PAGE_SIZE else None

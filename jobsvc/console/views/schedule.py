@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.timezone import now
@@ -21,7 +22,7 @@ from accounts.feeds import calendar_key, find_key, issue_calendar_key, revoke_ke
 from accounts.models import FeedKind, Membership
 from accounts.roles import Action
 from environments.models import Environment
-from jobsvc.console.access import member_of_account, page, seen
+from jobsvc.console.access import member_of_account, page, projects_of, seen
 from jobsvc.console.asked import number
 from jobsvc.console.calendar import calendar
 from jobsvc.console.forms.refusals import tell
@@ -64,7 +65,8 @@ def schedule(request: HttpRequest, membership: Membership) -> HttpResponse:
         for job in listed[:MOST_LISTED]
     ]
     drawn = [plan for plan in plans if plan.moments or plan.pause]
-    lines = [plan.line() for plan in drawn][:MOST_DRAWN]
+    several = len(projects_of(membership)) > 1
+    lines = [plan.line(with_project=several) for plan in drawn][:MOST_DRAWN]
     over = over_capacity(lines, slots=membership.account.run_slots)
     changes = _clock_changes(plans, moment, until)
     number_of_marks = sum(len(line.marks) for line in lines)
@@ -75,7 +77,8 @@ def schedule(request: HttpRequest, membership: Membership) -> HttpResponse:
             lines,
             start=moment,
             end=until,
-            words=f"{number_of_marks} runs of {len(lines)} jobs in the next "
+            words=f"{number_of_marks} run{pluralize(number_of_marks)} of {len(lines)} "
+            f"job{pluralize(len(lines))} in the next "
             f"{'day' if days == 1 else '7 days'}",
             bands=[*over, *changes],
         )

@@ -12,9 +12,16 @@ from django.urls import reverse
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
+from environments.models import Environment
 from jobsvc.jobs.models import Job
 from jobsvc.runs.models import NodeResult, Run
-from tests.factories import JobFactory, NodeResultFactory, RunFactory, RunStepFactory
+from tests.factories import (
+    ArtifactFactory,
+    JobFactory,
+    NodeResultFactory,
+    RunFactory,
+    RunStepFactory,
+)
 from tests.manifests import entry, left, manifest_of
 
 VisitorOf = Callable[..., Client]
@@ -164,8 +171,10 @@ def test_a_node_that_only_the_manifest_knows_has_a_page(visitor_of: VisitorOf, j
 
 
 def test_documentation_is_linked_where_there_is_some(visitor_of: VisitorOf, job: Job) -> None:
+    Environment.objects.filter(pk=job.environment_id).update(deployment_type="production")
     row = ran(job)
-    Run.objects.filter(pk=row.run_id).update(has_docs_generated=True)
+    ArtifactFactory(step=row.step, path="static_index.html")
+    ran(job)  # a newer run, of which no documentation is kept
 
     page = text(visitor_of(job.account), url(job))
 

@@ -26,10 +26,10 @@ from jobsvc.console.views.environments import project_of
 from jobsvc.engine.results import FAILED
 from jobsvc.jobs.models import Job
 from jobsvc.jobs.selection import Node
+from jobsvc.runs.docs import documentation_of
 from jobsvc.runs.graph import Graph, graph_of, manifest_of_project, manifest_of_run
 from jobsvc.runs.looks import duration
 from jobsvc.runs.models import NodeResult, Run
-from jobsvc.statuses import RunStatus
 
 LATEST = 300  # results that tell which jobs work on it
 SHOWN = 50  # results of a job in the picture and the table
@@ -217,13 +217,8 @@ def _neighbours(graph: Graph, ids: Sequence[str] | frozenset[str]) -> list[Neigh
 
 def _docs(membership: Membership, project: Project, unique_id: str) -> str:
     """Where the newest documentation that this member sees speaks of it; empty without any."""
-    documented = Run.objects.filter(
-        account=project.account_id,
-        project=project.pk,
-        status=RunStatus.SUCCESS,
-        has_docs_generated=True,
-    )
-    run = seen(membership, documented).order_by("-pk").values_list("pk", flat=True).first()
+    documented = documentation_of(project)
+    run = seen(membership, documented).values_list("pk", flat=True).first()
     if run is None:
         return ""
     address = reverse("console:run_docs_page", args=[project.account_id, project.pk, run])

@@ -156,7 +156,10 @@ def accept_as_new(
     Raises:
         ValidationError: it cannot be accepted any more, or somebody has the address.
     """
-    with transaction.atomic():
+    with _alone(invitation.account_id):
+        invitation.refresh_from_db()
+        if reason := why_not(invitation):  # of two clicks at once, the second
+            raise ValidationError(reason)
         names = {"first_name": first_name, "last_name": last_name}
         user = User.objects.create_user(invitation.email, password, **names)
         return accept(invitation, user)

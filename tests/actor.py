@@ -25,8 +25,9 @@ from django.core.exceptions import ValidationError  # noqa: E402 - as above
 from django.db import connection  # noqa: E402 - as above
 from django.utils.timezone import now  # noqa: E402 - as above
 
+from accounts.invitations import accept_as_new, invite  # noqa: E402 - as above
 from accounts.members import change_role, remove_member  # noqa: E402 - as above
-from accounts.models import Account, Membership, User  # noqa: E402 - as above
+from accounts.models import Account, Invitation, Membership, User  # noqa: E402 - as above
 from accounts.setup import SetupIsClosed, make_first_owner  # noqa: E402 - as above
 from ci import report  # noqa: E402 - as above
 from ci.hooks import set_secret  # noqa: E402 - as above
@@ -34,7 +35,7 @@ from ci.models import Report, RepositoryHook  # noqa: E402 - as above
 from environments.models import Environment, Project, Repository  # noqa: E402 - as above
 from jobsvc import bell  # noqa: E402 - as above
 from jobsvc.jobs.chain import Circle, Completion  # noqa: E402 - as above
-from jobsvc.jobs.define import define_job  # noqa: E402 - as above
+from jobsvc.jobs.define import define_job, delete_job  # noqa: E402 - as above
 from jobsvc.jobs.models import Job, JobType  # noqa: E402 - as above
 from jobsvc.notifications import deliver, tell  # noqa: E402 - as above
 from jobsvc.notifications.dispatch import post_what_is_due  # noqa: E402 - as above
@@ -128,6 +129,38 @@ def set_up(place: int, moment: float) -> bool:
 def owners() -> int:
     """How many owners there are."""
     return Membership.objects.filter(permission_set="owner").count()
+
+
+def make_invitation() -> int:
+    """Somebody new is invited to an account."""
+    account = Account.objects.create(name="race")
+    return invite(account, f"new-to-{account.pk}@example.com", "member").pk
+
+
+def join(invitation_id: int, moment: float) -> bool:
+    """Accept an invitation as somebody new; False where that is refused in words."""
+    invitation = Invitation.objects.get(pk=invitation_id)
+    wait_for_start(moment)
+    try:
+        accept_as_new(invitation, password="coffee-beans-7", first_name="N", last_name="")
+    except ValidationError:
+        return False
+    return True
+
+
+def make_job_of_old() -> int:
+    """A job none of whose saves was kept, as one from before an update."""
+    [job_id] = make_jobs(1, 5)
+    Job.objects.get(pk=job_id).revisions.all().delete()
+    return job_id
+
+
+def delete_at_once(job_id: int, moment: float) -> bool:
+    """Delete a job."""
+    job = Job.objects.get(pk=job_id)
+    wait_for_start(moment)
+    delete_job(job)
+    return True
 
 
 def make_pull_request_door() -> list[object]:
@@ -557,6 +590,10 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         stop_owning,
         set_up,
         owners,
+        make_invitation,
+        join,
+        make_job_of_old,
+        delete_at_once,
         make_fan_in,
         follow,
         ended,

@@ -25,9 +25,12 @@ def keep_what_was(job: Job) -> None:
 
     To be called before a save, in its transaction, so that the first difference can be told.
     """
-    if job.pk is None or JobRevision.objects.filter(job=job.pk).exists():
+    kept = JobRevision.objects.filter(job=job.pk)
+    if job.pk is None or kept.exists():
         return
-    there = Job.objects.get(pk=job.pk)
+    there = Job.objects.select_for_update(no_key=True).get(pk=job.pk)
+    if kept.exists():  # another save was first, and its transaction is over
+        return
     JobRevision.objects.create(
         job=there,
         number=1,

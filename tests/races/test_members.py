@@ -20,3 +20,11 @@ def test_of_owners_who_all_stop_at_once_one_stays(racers: Racers) -> None:
     )
 
     assert sorted(stopped) == [False] + [True] * (PROCESSES - 1)
+
+
+def test_somebody_new_who_joins_by_two_clicks_at_once_joins_once(racers: Racers) -> None:
+    invitation = racers.act("make_invitation")
+
+    joined = racers.race("join", invitation)
+
+    assert sorted(joined) == [False] * (PROCESSES - 1) + [True]

@@ -15,7 +15,7 @@ from accounts import audit
 from jobsvc.statuses import State
 
 # Of keys in JSON objects that people wrote.
-LOOKS_SECRET = re.compile(r"pass|secret|token|private|credential|api_?key|access_?key", re.I)
+LOOKS_SECRET = re.compile(r"pass|pwd|secret|token|private|credential|api_?key|access_?key", re.I)
 IS_SET, CHANGED = "set", "changed"  # what is said of a secret
 LONGEST_VALUE = 2000  # characters of one value that are kept
 NEVER_TOLD = frozenset({"account", "created_at", "updated_at"})
@@ -141,7 +141,7 @@ def compare(name: str, old: Any, new: Any) -> Iterable[tuple[str, list[Any]]]:
         return
     before, after = old or {}, new or {}
     if not isinstance(before, dict) or not isinstance(after, dict) or not (before or after):
-        yield name, [_short(old), _short(new)]
+        yield name, [_short(_without_secrets(old)), _short(_without_secrets(new))]
         return
     for key in sorted({*before, *after}):
         path = f"{name}.{key}"
@@ -153,6 +153,18 @@ def compare(name: str, old: Any, new: Any) -> Iterable[tuple[str, list[Any]]]:
 
 def _of_secret(was: bool, is_now: bool) -> list[str | None]:
     return [IS_SET if was else None, (CHANGED if was else IS_SET) if is_now else None]
+
+
+def _without_secrets(value: Any) -> Any:
+    """``value`` with a word in place of what a key within it calls secret."""
+    if isinstance(value, list):
+        return [_without_secrets(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: IS_SET if LOOKS_SECRET.search(key) else _without_secrets(part)
+        for key, part in value.items()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -175,6 +175,16 @@ def test_objects_are_compared_key_by_key() -> None:
     }
 
 
+def test_a_secret_is_not_told_wherever_in_an_object_it_is() -> None:
+    old = {"keyfile": "a", "hosts": [{"name": "a", "pwd": SECRET}]}
+    new = {"keyfile": {"private_key": SECRET, "id": 1}, "hosts": []}
+
+    told = dict(compare("attributes", old, new))
+
+    assert SECRET not in str(told)
+    assert told["attributes.keyfile"] == ["a", {"private_key": "set", "id": 1}]
+
+
 def test_a_long_value_is_cut() -> None:
     ((_name, (_old, new)),) = compare("steps", [], ["x" * 9000])
 

@@ -75,6 +75,15 @@ class Attention:
         return any((*parts, self.webhooks, self.reports, self.tokens))
 
     @property
+    def overdue(self) -> list[Late]:
+        """Jobs whose time is over without anything having looked: one cause for all of them."""
+        return [one for one in self.late if one.overdue]
+
+    @property
+    def missed(self) -> list[Late]:
+        return [one for one in self.late if not one.overdue]
+
+    @property
     def switched_off(self) -> list[WebhookSubscription]:
         """Webhooks that nothing is posted to any more because too many posts failed."""
         return [one for one in self.webhooks if not one.active]

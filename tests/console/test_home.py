@@ -126,7 +126,7 @@ def test_a_run_that_waits_for_long_is_shown_with_its_reason(visitor_of: VisitorO
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"next_run_at": timedelta(minutes=-5)}, "the scheduler does not tick"),
+        ({"next_run_at": timedelta(minutes=-5)}, "The scheduler does not tick"),
         ({"missed_at": timedelta(hours=-3)}, "started no run at its time"),
     ],
 )
@@ -137,6 +137,21 @@ def test_a_schedule_that_was_missed_is_shown(
     job = JobFactory(scheduled=True, **moments)
 
     assert words in text(visitor_of(job.account), job.account)
+
+
+def test_a_scheduler_that_does_not_tick_is_one_trouble(visitor_of: VisitorOf) -> None:
+    first = JobFactory(scheduled=True, next_run_at=now() - timedelta(minutes=5))
+    second = JobFactory(
+        scheduled=True,
+        next_run_at=now() - timedelta(minutes=9),
+        environment__project=first.project,
+    )
+
+    page = text(visitor_of(first.account), first.account)
+
+    assert page.count("The scheduler does not tick") == 1
+    assert f'id="late-{first.pk}"' in page
+    assert f'id="late-{second.pk}"' in page
 
 
 def test_a_schedule_that_was_missed_long_ago_needs_nobody(visitor_of: VisitorOf) -> None:

@@ -14,6 +14,7 @@ from accounts.models import Grant
 from environments.define import delete_environment
 from jobsvc.jobs.define import define_job, delete_job, pause_job
 from jobsvc.jobs.models import Job
+from tests.console.test_places import granted
 from tests.factories import EnvironmentFactory, JobFactory, UserFactory
 
 VisitorOf = Callable[..., Client]
@@ -168,6 +169,19 @@ def test_who_may_only_look_sees_changes_and_restores_none(visitor_of: VisitorOf,
     assert "/restore/" not in read(viewer, url(job))
     assert viewer.post(url(job, "job_restore", 1)).status_code == 403
     assert Job.objects.get(pk=job.pk).threads == 8
+
+
+def test_what_one_may_not_see_is_not_brought_back(job: Job) -> None:
+    unseen = EnvironmentFactory(project=job.project)
+    changed(job, deferring_environment=unseen)
+    changed(job, deferring_environment=None)
+    number = job.revisions.latest("number").number - 1
+    visitor = granted(job.account, project=job.project, environment=job.environment)
+
+    page = visitor.post(url(job, "job_restore", number))
+
+    assert "you may not see" in page.content.decode()
+    assert Job.objects.get(pk=job.pk).deferring_environment is None
 
 
 def test_hostile_text_is_shown_as_text(visitor_of: VisitorOf, job: Job) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import Membership
 from accounts.roles import Action
-from jobsvc.console.access import member_of_account, page
+from environments.models import Environment
+from jobsvc.console.access import member_of_account, page, seen
 from jobsvc.console.asked import number
-from jobsvc.console.job_changes import changes_of, in_words
+from jobsvc.console.job_changes import ENVIRONMENT_IDS, JOB_IDS, changes_of, in_words
+from jobsvc.jobs.document import document_of, flat
 from jobsvc.jobs.models import Job, JobQuerySet, JobRevision
 from jobsvc.jobs.restore import refusal_of_restoring, restore_job, what_restoring_changes
 from jobsvc.statuses import State
@@ -66,7 +71,7 @@ def job_restore(
     """Ask whether to bring a job back to a save, and what that changes; do it by POST."""
     job = get_object_or_404(_jobs(membership, project_id).active(), pk=job_id)
     revision = get_object_or_404(JobRevision, job=job, number=min(revision_number, 2**31 - 1))
-    refusals = _refused_by_role(membership, revision)
+    refusals = _refused_by_role(membership, job, revision)
     if request.method == "POST" and not refusals:
         try:
             restored = restore_job(job, revision)
@@ -86,16 +91,27 @@ def job_restore(
     return page(request, membership, "console/job_restore.html", context)
 
 
-def _refused_by_role(membership: Membership, revision: JobRevision) -> list[str]:
-    """Why a visitor who may change the job may not put it where it was."""
+def _refused_by_role(membership: Membership, job: Job, revision: JobRevision) -> list[str]:
+    """Why a visitor who may change the job may not put it where it was, or after what it was."""
     there = Job(
         account_id=membership.account_id,
         project_id=revision.document["project_id"],
         environment_id=revision.document["environment_id"],
     )
-    if membership.may(Action.WRITE_JOBS, there):
-        return []
-    return [
-        "This change has the job in an environment where you may not change jobs. "
-        "Ask an owner of the account for a role that may."
-    ]
+    if not membership.may(Action.WRITE_JOBS, there):
+        return [
+            "This change has the job in an environment where you may not change jobs. "
+            "Ask an owner of the account for a role that may."
+        ]
+    now, then = dict(flat(document_of(job))), dict(flat(revision.document))
+    models: list[tuple[tuple[str, ...], type[Model]]]
+    models = [(ENVIRONMENT_IDS, Environment), (JOB_IDS, Job)]
+    for places, model in models:
+        named = {then.get(place) for place in places if then.get(place) != now.get(place)} - {None}
+        rows: QuerySet[Any] = model._default_manager.filter(pk__in=named)
+        if seen(membership, rows).count() < rows.count():
+            return [
+                "This change has the job follow, or defer to, what you may not see. "
+                "Ask an owner of the account for a role that may."
+            ]
+    return []

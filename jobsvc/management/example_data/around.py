@@ -29,7 +29,7 @@ from jobsvc.management.example_data.history import (
     PULL_REQUESTS,
     title_of,
 )
-from jobsvc.management.example_data.places import Places
+from jobsvc.management.example_data.places import Places, slug_of
 from jobsvc.notifications.models import (
     Delivery,
     DeliveryStatus,
@@ -69,7 +69,7 @@ def write_results(runs: Sequence[Run], nightly: Job) -> None:
         )
     }
     few: dict[int, list[Node]] = {
-        run.project_id: graph.nodes_of(_slug(run.project), NODES_OF_A_RUN) for run in chosen
+        run.project_id: graph.nodes_of(slug_of(run.project), NODES_OF_A_RUN) for run in chosen
     }
     rows = []
     left = WITH_FILES  # of the newest that failed: their files are what a retry goes on from
@@ -81,7 +81,7 @@ def write_results(runs: Sequence[Run], nightly: Job) -> None:
             _write_files(steps[run.pk], nodes, made)
             left -= 1
     if large is not None:
-        nodes = graph.nodes_of(_slug(large.project), NODES)
+        nodes = graph.nodes_of(slug_of(large.project), NODES)
         made = list(_results(steps[large.pk], nodes))
         _write_files(steps[large.pk], nodes, made)
         rows += made
@@ -90,10 +90,6 @@ def write_results(runs: Sequence[Run], nightly: Job) -> None:
 
 def _is_whole(run: Run, nightly: Job) -> bool:
     return run.job_id == nightly.pk and run.status == RunStatus.SUCCESS
-
-
-def _slug(project: Project) -> str:
-    return project.name.lower().replace(" ", "_")
 
 
 def _results(step: RunStep, nodes: Sequence[Node]) -> Iterator[NodeResult]:
@@ -229,7 +225,7 @@ def _write_work(run: Run, moment: datetime) -> None:
         status=RunStatus.RUNNING,
         started_at=run.started_at,
     )
-    nodes = graph.nodes_of(_slug(run.project), NODES_OF_A_RUN)
+    nodes = graph.nodes_of(slug_of(run.project), NODES_OF_A_RUN)
     half = RunStep(run=run, index=4, started_at=run.started_at, finished_at=moment)
     half.pk = step.pk
     rows = list(_results(half, nodes[: NODES_OF_A_RUN // 2]))

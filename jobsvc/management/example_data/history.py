@@ -19,7 +19,7 @@ from ci.models import NotedRun, RunSummary
 from jobsvc.engine.plan import StepKind
 from jobsvc.jobs.models import CompletionTrigger, Job, JobType
 from jobsvc.management.example_data import rows
-from jobsvc.management.example_data.places import Habit, Places
+from jobsvc.management.example_data.places import Habit, Places, slug_of
 from jobsvc.management.example_data.rows import Row
 from jobsvc.notifications.models import Event, Told, ToldOfJob
 from jobsvc.runs.models import LogChunk, Run, RunStep, RunTransition, RunTrigger
@@ -38,6 +38,10 @@ DATABASE_ERROR = (
     "Database Error in model fct_orders (models/marts/orders/fct_orders.sql)\n"
     '  column "amount_usd" does not exist\n'
     "  LINE 41:   sum(amount_usd) as revenue"
+)
+WHY = (  # as the engine says it of dbt's results
+    "Step 4 failed: 1 node failed: model.{slug}.fct_orders (Database Error in model fct_orders "
+    '(models/marts/orders/fct_orders.sql): column "amount_usd" does not exist)'
 )
 FEWEST = 5  # runs of a job
 PULL_REQUESTS = 40  # of each project
@@ -156,7 +160,7 @@ def _run(past: Past, configuration: dict[str, Any], now: datetime, random: Rando
         "environment_id": job.environment_id,
         "job_id": job.pk,
         "status": past.status,
-        "status_message": "Step 4 failed: dbt build ended with exit code 1." if failed else message,
+        "status_message": WHY.format(slug=slug_of(job.project)) if failed else message,
         "cancel_reason": CancelReason.USER if past.status == RunStatus.CANCELLED else "",
         "failure_class": "dbt_error" if failed else "",
         "configuration": configuration,

@@ -247,3 +247,8 @@ def _job(
         **fields,
     )
     return define_job(job, completion=completion)
+
+
+def slug_of(project: Project) -> str:
+    """The name of the dbt project that a project's code is."""
+    return project.name.lower().replace(" ", "_")

@@ -19,8 +19,10 @@ from accounts.models import Membership
 from accounts.roles import Action
 from environments import variables
 from environments.models import EnvironmentVariable, Project
+from jobsvc.console.access import seen
 from jobsvc.console.job_changes import Setting, in_words
 from jobsvc.console.jobs_file import MARK, VARIABLES, Entry, identifier_of, read, without_mark
+from jobsvc.jobs import extensions
 from jobsvc.jobs.define import ChangedMeanwhile, define_job
 from jobsvc.jobs.document import COMPLETION, document_of, put
 from jobsvc.jobs.models import Job, JobQuerySet
@@ -234,6 +236,12 @@ def _check_reach(job: Job, there: Job | None, upstream: Job | None, membership: 
             raise ValidationError(
                 {place: "You may not change jobs there. Ask an owner for a role that may."}
             )
+    followed = {one.job_id for one in extensions.read(job.extensions).upstream.jobs}
+    if there is not None:
+        followed -= {one.upstream_id for one in there.completion_triggers.all()}
+    rows = Job.objects.of_account(job.account_id).filter(pk__in=followed)
+    if seen(membership, rows).count() < len(followed):
+        raise ValidationError({"extensions": "upstream names a job that you may not see."})
     for named, place in (
         (job.deferring_job, "deferring_job_definition_id"),
         (job.deferring_environment, "deferring_environment_id"),

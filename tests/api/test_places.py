@@ -105,6 +105,7 @@ def test_what_is_the_accounts_cannot_be_changed(address: Address, account: Accou
         ("deferring_environment_id", "environments"),
         ("deferring_job_definition_id", "jobs"),
         ("job_completion_trigger_condition", "jobs"),
+        ("extensions", "jobs"),
     ],
 )
 def test_a_job_cannot_be_given_what_is_another_projects(
@@ -116,6 +117,8 @@ def test_a_job_cannot_be_given_what_is_another_projects(
     value: object = theirs[kind]
     if field == "job_completion_trigger_condition":
         value = {"condition": {"job_id": value, "statuses": [10]}}
+    elif field == "extensions":
+        value = {"upstream": {"jobs": [{"job_id": value}]}}
 
     answer = client.post(f"/api/v2/accounts/{account.pk}/jobs/{job.pk}/", {field: value})
 

@@ -379,6 +379,7 @@ def test_jobs_are_imported_only_where_the_visitor_may_change_them(
         file_of(environment, environment_id=elsewhere.pk),
         file_of(environment, linked_id=theirs.pk),
         file_of(environment, deferring_environment_id=elsewhere.pk),
+        file_of(environment, extensions={"upstream": {"jobs": [{"job_id": theirs.pk}]}}),
     ):
         assert client.post(url(environment), {"text": text}).context["plan"].problems
     assert client.post(url(environment), {"text": file_of(environment)}).context["plan"].new == 1

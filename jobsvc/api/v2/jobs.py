@@ -29,6 +29,7 @@ from jobsvc.api.routes import both
 from jobsvc.api.v2.files import is_path, sent
 from jobsvc.api.v2.shapes import JobShape, RunShape, jobs_of, prepare_jobs, runs_of, shown_run
 from jobsvc.engine.names import check_ref, check_schema, check_sha, check_target
+from jobsvc.jobs import extensions
 from jobsvc.jobs.chain import Completion
 from jobsvc.jobs.define import define_job, delete_job, reactivate_job
 from jobsvc.jobs.models import DEFAULT_COMPARE_FLAGS, Job, JobType, validate_steps
@@ -284,6 +285,7 @@ class JobResource(Resource[Job]):
             job.schedule, job.cron, job.timezone = read.shown, read.cron, read.timezone
         if "extensions" in values:
             job.extensions = values["extensions"] or {}
+            self._check_followed(job)
         job.job_type = values.get("job_type") or (job.job_type if job.pk else _derived_type(job))
         if job.cost_optimization_features and job.job_type in {JobType.CI, JobType.MERGE}:
             raise NotOnThisJob(
@@ -313,6 +315,20 @@ class JobResource(Resource[Job]):
         if "deferring_job_definition_id" in values:
             jobs = self.seen(Job.objects.of_account(self.account_id))
             job.deferring_job = self._named("deferring_job_definition_id", jobs, values)
+
+    def _check_followed(self, job: Job) -> None:
+        """Refuse jobs to start after that the token may not see; those it has may stay."""
+        named = {one.job_id for one in extensions.read(job.extensions).upstream.jobs}
+        if job.pk is not None:
+            named -= set(job.completion_triggers.values_list("upstream", flat=True))
+        missing = named - self.seen(Job.objects.of_account(self.account_id)).in_bulk(named).keys()
+        if missing:
+            raise ValidationError(
+                {
+                    "extensions": f"This account has no job {min(missing)}. "
+                    "Check the ids in upstream."
+                }
+            )
 
     def _named(self, field: str, rows: QuerySet[Any], values: Mapping[str, Any]) -> Any:
         pk = values[field]

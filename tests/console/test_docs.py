@@ -104,6 +104,15 @@ def test_without_any_the_page_says_what_to_do(visitor_of: VisitorOf, job: Job) -
     assert "No job of this project runs in a production" in text(visitor, docs(other.project))
 
 
+def test_a_job_that_makes_documentation_is_the_one_to_run(visitor_of: VisitorOf, job: Job) -> None:
+    able = JobFactory(environment=job.environment, name="Whole build", generate_docs=True)
+
+    page = text(visitor_of(job.account), docs(job.project))
+
+    assert f"{able.name}</bdi>: run it" in page
+    assert "let it make documentation" not in page
+
+
 def test_the_side_bar_leads_there(visitor_of: VisitorOf, job: Job) -> None:
     page = text(visitor_of(job.account), docs(job.project))
 

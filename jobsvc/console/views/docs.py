@@ -63,13 +63,14 @@ def docs(request: HttpRequest, membership: Membership, project_id: int) -> HttpR
 
 
 def _jobs(membership: Membership, project: Project) -> list[Job]:
-    """The jobs whose next successful run would be shown here, if it made documentation."""
+    """The jobs whose next success is shown here; those that could, where none makes any."""
     jobs = Job.objects.of_account(membership.account_id).active().filter(project=project)
     if project.docs_job_id is not None:
         jobs = jobs.filter(pk=project.docs_job_id)
     else:
         jobs = jobs.filter(environment__deployment_type="production")
-    return list(seen(membership, jobs).select_related("environment").order_by("name", "pk")[:OLDER])
+    jobs = seen(membership, jobs).select_related("environment").order_by("name", "pk")
+    return list(jobs.filter(generate_docs=True)[:OLDER]) or list(jobs[:OLDER])
 
 
 @require_POST

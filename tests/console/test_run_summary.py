@@ -108,6 +108,18 @@ def test_a_failure_says_since_which_run_it_goes_on(visitor_of: VisitorOf) -> Non
     assert f'href="/r/{first.pk}/">run #{first.pk}</a>, 3 times in a row' in told
 
 
+@pytest.mark.parametrize(("kind", "linked"), [("model", True), ("test", False)])
+def test_a_model_that_failed_is_linked_in_the_lineage(
+    visitor_of: VisitorOf, kind: str, linked: bool
+) -> None:
+    run = run_with(JobFactory(), "error")
+    run.nodes.update(resource_type=kind)
+
+    told = failure_in(text(visitor_of(run.account), url(run)))
+
+    assert (f"/lineage/?focus={BROKE}" in told) is linked
+
+
 def test_a_failure_after_a_success_is_new(visitor_of: VisitorOf) -> None:
     job = JobFactory()
     run_with(job, "error")

@@ -68,6 +68,19 @@ def test_somebody_who_signs_in_here_is_added_by_address(
     assert Membership.objects.get(account=account, user=ben).permission_set == "developer"
 
 
+def test_whom_only_another_account_let_in_is_invited_instead(
+    visitor_of: VisitorOf, account: Account
+) -> None:
+    eve = MembershipFactory(user__email="ben@example.com").user
+
+    page = visitor_of(account).post(
+        url(account, "member_new"), {"email": eve.email, "permission_set": "owner"}
+    )
+
+    assert "Invite them instead" in page.context["form"].errors["email"][0]
+    assert not Membership.objects.filter(account=account, user=eve).exists()
+
+
 @pytest.mark.parametrize("email", ["nobody@example.com", "gone@example.com"])
 def test_nobody_is_added_who_cannot_sign_in(
     visitor_of: VisitorOf, account: Account, email: str

@@ -93,6 +93,7 @@ def member_new(request: HttpRequest, membership: Membership) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         typed = form.cleaned_data
         try:
+            _refuse_a_stranger(membership, typed["email"])
             added = add_member(membership.account, typed["email"], typed["permission_set"])
         except ValidationError as refused:
             tell(form, refused)
@@ -100,6 +101,24 @@ def member_new(request: HttpRequest, membership: Membership) -> HttpResponse:
             messages.success(request, f"{added.user.full_name} is a member now.")
             return redirect("console:members", membership.account_id)
     return page(request, membership, "console/member_new.html", {"form": form, "roles": ROLES})
+
+
+def _refuse_a_stranger(membership: Membership, email: str) -> None:
+    """Refuse to add a person whom only another account has let in.
+
+    That they have the address they sign in with is what that account says, and no more. An
+    invitation is answered by who reads the mail.
+
+    Raises:
+        ValidationError
+    """
+    others = Membership.objects.filter(user__email__iexact=email.strip())
+    if membership.user.is_superuser or not others.exclude(account=membership.account_id).exists():
+        return
+    if not others.filter(account=membership.account_id).exists():
+        raise ValidationError(
+            {"email": f"{email.strip()} belongs to another account here. Invite them instead."}
+        )
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

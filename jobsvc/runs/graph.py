@@ -98,6 +98,18 @@ class Graph:
             return [at]
         return sorted(self.project.parents[test])
 
+    @cached_property
+    def in_order(self) -> Sequence[str]:
+        """Each node after all that it depends on; those of a circle are left out."""
+        missing = {one: len(parents) for one, parents in self.project.parents.items()}
+        order = [one for one, number in missing.items() if not number]
+        for one in order:  # which grows meanwhile
+            for child in self.project.children[one]:
+                missing[child] -= 1
+                if not missing[child]:
+                    order.append(child)
+        return order
+
     def parents(self, unique_id: str) -> Names:
         return self.project.parents.get(unique_id, frozenset()) & self.drawn
 

@@ -42,7 +42,7 @@ def is_setup_key(text: str) -> bool:
 def make_first_owner(
     account_name: str, email: str, password: str, *, first_name: str = "", last_name: str = ""
 ) -> Membership:
-    """Make the first account and its owner.
+    """Make the first account and its owner, who operates the installation as well.
 
     Raises:
         SetupIsClosed: somebody else was first.
@@ -64,7 +64,7 @@ def make_first_owner(
         account = Account(name=account_name)
         account.full_clean()
         account.save()
-        owner = User.objects.create_user(
+        owner = User.objects.create_superuser(
             email, password, first_name=first_name, last_name=last_name
         )
         membership = Membership.objects.create(

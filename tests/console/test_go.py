@@ -87,7 +87,8 @@ def test_a_member_of_one_project_finds_nothing_of_another(client: Client, db: No
     theirs = JobFactory(
         name="Theirs", environment__project__account=mine.account, environment__project__name="X"
     )
-    step = RunStepFactory(run=RunFactory(job=theirs, succeeded=True))
+    # A number that no made-up name of a project has in it.
+    step = RunStepFactory(run=RunFactory(pk=987_654_321, job=theirs, succeeded=True))
     NodeResultFactory(step=step, name="fct_theirs")
     member = MembershipFactory(account=mine.account, permission_set="")
     group = Group.objects.create(account=mine.account, name="Of one project")

@@ -75,7 +75,9 @@ def bootstrap(account_name: str, email: str, password: str | None) -> dict[str, 
         validate_password(password, owner or User(email=email))
     if owner is None:
         password = password or secrets.token_urlsafe(12)
-        owner = User.objects.create_user(email, password)
+        # Whoever is first operates the installation as well, as who sets it up in the browser.
+        make = User.objects.create_user if User.objects.exists() else User.objects.create_superuser
+        owner = make(email, password)
     elif password is not None:
         owner.set_password(password)
         owner.save(update_fields=["password"])

@@ -24,6 +24,7 @@ ASKED = {
     "jobs": ("?q=refresh", "?sort=next"),
     "schedule": ("?days=1",),
     "run_logs": ("?q=model",),
+    "run_timing": ("?by=folder&path=1", "?q=orders&type=model&by=type"),
     "run_results": ("?node=model.coffee_shops.fct_orders", "?status=error"),
 }
 

@@ -142,6 +142,45 @@ def test_the_picture_says_in_words_what_is_to_be_seen() -> None:
     )
 
 
+def test_a_group_has_as_many_lanes_as_were_at_work_in_it_at_once() -> None:
+    step = RunStepFactory(started_at=now())
+    nodes = [
+        NodeResultFactory(step=step, name=name, after=after, took=took, thread=f"Thread-{after}")
+        for name, after, took in (("long", 0, 9), ("first", 1, 2), ("second", 3, 2))
+    ]
+    alone = NodeResultFactory(step=step, name="alone")
+    groups = {"models": nodes, "seeds": [alone]}
+
+    shown = bars(gantt([*nodes, alone], moment=now(), groups=groups))
+
+    lanes = {name: box(bar)[2] for name, bar in shown.items()}
+    assert lanes["long"] < lanes["first"] == lanes["second"] < lanes["alone"]
+
+
+def test_what_is_marked_is_shown_even_among_very_many_that_took_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("jobsvc.console.pictures.gantt.MOST_BARS", 2)
+    step = RunStepFactory(started_at=now())
+    nodes = [NodeResultFactory(step=step, name=f"took_{took}", took=took) for took in (1, 5, 9)]
+
+    shown = bars(gantt(nodes, moment=now(), marked={nodes[0].unique_id}))
+
+    assert set(shown) == {"took_1", "took_9"}
+
+
+def test_the_pointer_over_a_bar_tells_its_phases() -> None:
+    step = RunStepFactory(started_at=now())
+    node = NodeResultFactory(
+        step=step, name="orders", took=10, executing_at=step.started_at + timedelta(seconds=3)
+    )
+
+    title = bars(gantt([node], moment=now()))["orders"].find("title")
+
+    assert title is not None
+    assert title.text == "orders: Success, 10 s; compiling 3 s, executing 7 s"
+
+
 def test_nodes_with_hostile_names_are_shown_as_text() -> None:
     node = NodeResultFactory(step=RunStepFactory(started_at=now()), name="<script>\u202eא")
 

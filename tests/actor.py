@@ -22,7 +22,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402 - Django must be set up first
 from django.core.exceptions import ValidationError  # noqa: E402 - as above
-from django.db import connection  # noqa: E402 - as above
+from django.db import DatabaseError, connection, transaction  # noqa: E402 - as above
 from django.utils.timezone import now  # noqa: E402 - as above
 
 from accounts.invitations import accept_as_new, invite  # noqa: E402 - as above
@@ -124,6 +124,17 @@ def set_up(place: int, moment: float) -> bool:
     except SetupIsClosed:
         return False
     return True
+
+
+def tamper(statement: str) -> list[str]:
+    """Which database it is, and how it refuses ``statement``; empty where it does not."""
+    Account.objects.create(name="whose making is an audit event")
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement)
+    except DatabaseError as refused:
+        return [connection.vendor, str(refused)]
+    return [connection.vendor, ""]
 
 
 def owners() -> int:
@@ -590,6 +601,7 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         stop_owning,
         set_up,
         owners,
+        tamper,
         make_invitation,
         join,
         make_job_of_old,

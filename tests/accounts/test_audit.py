@@ -258,19 +258,6 @@ def test_the_database_itself_refuses_to_change_an_event(db: None) -> None:
         cursor.execute("UPDATE accounts_auditevent SET action = 'nothing'")
 
 
-def test_postgresql_refuses_to_delete_an_event(db: None) -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite has nothing to know retention by")
-    JobFactory()
-
-    with (
-        pytest.raises(DatabaseError, match="deleted by retention alone"),
-        transaction.atomic(),
-        connection.cursor() as cursor,
-    ):
-        cursor.execute("DELETE FROM accounts_auditevent")
-
-
 def test_events_go_when_they_were_kept_long_enough(db: None, settings: Any) -> None:
     settings.AUDIT_DAYS = 30
     JobFactory()

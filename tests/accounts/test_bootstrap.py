@@ -136,7 +136,7 @@ def test_what_cannot_be_used_makes_nothing(options):
 
 def test_only_the_first_person_of_all_operates_the_installation():
     bootstrap()
-    bootstrap("--account=Another", "--email=ben@example.com")
+    bootstrap(account="Another", email="ben@example.com")
 
     assert list(User.objects.filter(is_superuser=True)) == [User.objects.earliest("pk")]
     assert User.objects.count() == 2
